@@ -1,0 +1,34 @@
+# What each target does stands in `make help`. Everything runs from a fresh clone.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help setup setup-dev demo test check bench lock clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## virtual environment, Docker engine, agent image (idempotent)
+	@scripts/setup runtime docker
+
+setup-dev: ## the same, and what tests and checks need
+	@scripts/setup dev docker postgres emulate
+
+demo: setup ## a mention becomes a pull request on this machine; ARGS="--serve" keeps the page up
+	@$(PY) -m bot demo $(ARGS)
+
+test: setup-dev ## every test: unit, contract, end to end
+	@$(PY) -m pytest $(ARGS)
+
+check: setup-dev ## format, lint, types, import contracts
+	@scripts/check
+
+bench: setup-dev ## measure, write bench/results.json, print a table
+	@$(PY) -m tests.bench $(ARGS)
+
+lock: ## renew the lock files (needs uv)
+	@scripts/lock
+
+clean: ## remove caches and the demo's data, keep the virtual environment
+	rm -rf .errand-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

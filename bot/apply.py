@@ -1,0 +1,236 @@
+"""Events become truth: applied once each, only for the current fence, acknowledged after COMMIT."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.bus import Bus
+from bot.intake import Signal, utc_now
+from bot.progress import View, advance, final
+from bot.record import record
+from bot.said import show_card
+from bot.states import IN_SANDBOX, TaskState
+from bot.store import commands, events, runs, tasks
+from bot.store.engine import Store
+from bot.store.errors import StoreError
+from bot.store.rows import RunRow, TaskRow
+from bot.tasks import end_round
+from runner.protocol import CommandSeen, Egress, EventRecord, Finished, RunKey, Started
+
+log = structlog.get_logger()
+
+BATCH = 200
+BLOCK_MS = 1000
+RETRY_SECONDS = 1.0
+MAX_ATTEMPTS = 3
+
+
+@dataclass(slots=True, kw_only=True)
+class Applier:
+    """Reads the event stream into SQL. May run several times over: each event counts once."""
+
+    store: Store
+    bus: Bus
+    spoken: Signal
+    finished: Signal
+    queued: Signal
+    now: Callable[[], datetime] = utc_now
+
+    async def run(self) -> None:
+        """Apply until cancelled; events that a predecessor took and did not finish come first."""
+        pending = True
+        pause = Signal()
+        while True:
+            try:
+                if pending:
+                    await self.bus.prepare_events()
+                taken = await self.step(pending=pending)
+                pending = pending and taken > 0
+            except (StoreError, RedisError, OSError) as error:
+                log.warning("apply_failed", error=repr(error))
+                pending = True
+                await pause.wait(RETRY_SECONDS)
+
+    async def step(self, *, pending: bool) -> int:
+        """Apply one batch; the number of stream entries that were taken."""
+        delivered = await self.bus.events(count=BATCH, block_ms=BLOCK_MS, pending=pending)
+        by_run: dict[RunKey, list[EventRecord]] = defaultdict(list)
+        for entry in delivered:
+            if entry.record is None:
+                log.error("event_unreadable", entry=entry.id)
+            else:
+                by_run[entry.record.run].append(entry.record)
+        done = [run for run, records in by_run.items() if await self.apply(run, records)]
+        for run, records in by_run.items():
+            for source in {r.source for r in records}:
+                newest = max(r.seq for r in records if r.source == source)
+                await self.bus.acknowledge(run, source, newest)
+        for run in done:
+            await self.bus.mark(run.task, "done")
+        await self.bus.applied([entry.id for entry in delivered])
+        if delivered:
+            self.spoken.set()
+        return len(delivered)
+
+    async def apply(self, run: RunKey, records: list[EventRecord]) -> bool:
+        """Apply events of one run, in one transaction; True if the run needs its sandbox no more."""
+        now = self.now()
+        async with self.store.begin() as tx:
+            task = await tasks.get(tx, run.task)
+            if task is None:
+                log.error("event_of_unknown_task", task=run.task, fence=run.fence)
+                return True
+            fresh = await events.insert_many(tx, records, now=now)
+            new = [r for r, is_new in zip(records, fresh, strict=True) if is_new]
+            if task.fence != run.fence:
+                await self._note_stale(tx, run, new, now)
+                return False
+            row = await runs.get(tx, run.task, run.fence)
+            if row is None:
+                raise LookupError(str(run))
+            await self._fold(tx, row, new)
+            for item in new:
+                await self._effect(tx, item, now)
+            after = await tasks.get(tx, run.task)
+            if new and after is not None and after.state in IN_SANDBOX:
+                await show_card(tx, after, now=now)
+        return after is None or after.state not in IN_SANDBOX
+
+    async def _note_stale(
+        self, tx: AsyncConnection, run: RunKey, new: list[EventRecord], now: datetime
+    ) -> None:
+        if new:
+            await record(
+                tx,
+                now=now,
+                actor="apply",
+                action="stale_events",
+                task=run.task,
+                fence=run.fence,
+                events=len(new),
+            )
+
+    async def _fold(self, tx: AsyncConnection, row: RunRow, new: list[EventRecord]) -> None:
+        view = View.model_validate(row.view)
+        for item in new:
+            view = advance(view, item.event)
+        if new:
+            await runs.update(tx, row.task, row.fence, view=view.model_dump(mode="json"))
+
+    async def _effect(self, tx: AsyncConnection, item: EventRecord, now: datetime) -> None:
+        match item.event:
+            case Started() as started:
+                await self._started(tx, item, started, now)
+            case CommandSeen(command=command):
+                await commands.finish(tx, command)
+            case Egress() as egress:
+                await record(
+                    tx,
+                    now=item.at,
+                    actor="gateway",
+                    action="egress",
+                    task=item.run.task,
+                    decision=egress.verdict,
+                    fence=item.run.fence,
+                    **egress.model_dump(exclude={"kind", "verdict"}),
+                )
+            case Finished() as finished:
+                await self._finished(tx, item, finished, now)
+            case _:
+                pass
+
+    async def _started(
+        self, tx: AsyncConnection, item: EventRecord, started: Started, now: datetime
+    ) -> None:
+        await runs.update(
+            tx,
+            item.run.task,
+            item.run.fence,
+            started_at=item.at,
+            **started.model_dump(exclude={"kind"}),
+        )
+        await tasks.move(
+            tx,
+            item.run.task,
+            to=TaskState.RUNNING,
+            old=[TaskState.STARTING],
+            fence=item.run.fence,
+            changed_at=now,
+        )
+
+    async def _finished(
+        self, tx: AsyncConnection, item: EventRecord, finished: Finished, now: datetime
+    ) -> None:
+        run, task = item.run, await tasks.get(tx, item.run.task)
+        if task is None or task.state not in IN_SANDBOX:
+            return
+        await runs.update(
+            tx,
+            run.task,
+            run.fence,
+            ended_at=item.at,
+            outcome=finished.outcome,
+            reason=finished.reason,
+        )
+        to = _next_state(task, finished)
+        over = to not in {TaskState.PUBLISHING, TaskState.QUEUED}
+        await tasks.move(
+            tx,
+            task.id,
+            to=to,
+            old=[task.state],
+            fence=run.fence,
+            changed_at=now,
+            ended_at=now if over else None,
+            reason=finished.reason,
+        )
+        await record(
+            tx,
+            now=now,
+            actor="apply",
+            action="run_finished",
+            task=task.id,
+            decision=finished.outcome,
+            fence=run.fence,
+            changed=finished.changed,
+            head=finished.head,
+        )
+        if over:
+            await self._say_end(tx, task, run, finished, now)
+        elif fresh := await tasks.get(tx, task.id):
+            await show_card(tx, fresh, now=now)
+        (self.queued if to is TaskState.QUEUED else self.finished).set()
+
+    async def _say_end(
+        self, tx: AsyncConnection, task: TaskRow, run: RunKey, finished: Finished, now: datetime
+    ) -> None:
+        row = await runs.get(tx, run.task, run.fence)
+        started = row.started_at if row else None
+        view = View.model_validate(row.view) if row else View()
+        if task.state is TaskState.STOPPING:
+            finished = finished.model_copy(update={"outcome": "stopped", "reason": ""})
+        seconds = int((now - started).total_seconds()) if started else 0
+        await end_round(tx, task.id, final(task, view, finished, elapsed_seconds=seconds), now=now)
+
+
+def _next_state(task: TaskRow, finished: Finished) -> TaskState:
+    if task.state is TaskState.STOPPING:
+        return TaskState.STOPPED
+    match finished.outcome:
+        case "done" if finished.changed:
+            return TaskState.PUBLISHING
+        case "done":
+            return TaskState.SUCCEEDED
+        case "stopped":
+            return TaskState.FAILED
+        case "expired":
+            return TaskState.EXPIRED
+        case "failed" if finished.infrastructure and task.attempts < MAX_ATTEMPTS:
+            return TaskState.QUEUED
+        case "failed":
+            return TaskState.FAILED

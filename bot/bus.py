@@ -1,0 +1,155 @@
+"""Redis as a bus: launches out, events in, commands out. Nothing here is the only copy of anything."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from ulid import ULID
+
+from bot.errors import NoRedisError
+from runner import keys
+from runner.protocol import Command, EventRecord, RunKey
+
+HASH_SECONDS = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An event as it lies in the stream."""
+
+    id: str
+    record: EventRecord | None
+    """None if the entry can't be read."""
+
+
+def redis_settings(url: str) -> RedisSettings:
+    """arq's settings for a URL (`redis://`, `rediss://` or `unix://`), with patience for short outages."""
+    settings = RedisSettings.from_dsn(url)
+    settings.retry = Retry(ExponentialBackoff(cap=2, base=0.05), 10)
+    settings.retry_on_error = [RedisConnectionError, RedisTimeoutError, OSError]
+    settings.conn_retries = 3
+    return settings
+
+
+class Bus:
+    """Serve's side of the bus. Every method may raise `redis.exceptions.RedisError`; all are safe twice."""
+
+    def __init__(self, redis: ArqRedis, *, pool: str = "default") -> None:
+        self._redis = redis
+        self._pool = pool
+        self._consumer = str(ULID())
+
+    @classmethod
+    async def open(cls, url: str) -> "Bus":
+        try:
+            redis = await create_pool(
+                redis_settings(url),
+                job_serializer=keys.serialize,
+                job_deserializer=keys.deserialize,
+            )
+        except (RedisError, OSError) as error:
+            raise NoRedisError(f"Redis at {keys.safe_url(url)} does not answer: {error}") from error
+        return cls(redis)
+
+    @property
+    def redis(self) -> ArqRedis:
+        return self._redis
+
+    async def close(self) -> None:
+        await self._redis.aclose(close_connection_pool=True)
+
+    async def push_launch(self, run: RunKey) -> None:
+        """Tell Redis of the run, then queue its launch. A second push of the same run is no second job."""
+        await self.restore(run)
+        await self._redis.enqueue_job(
+            keys.LAUNCH,
+            run.task,
+            run.fence,
+            _job_id=f"run:{run}",
+            _queue_name=keys.run_queue(self._pool),
+        )
+
+    async def restore(self, run: RunKey, *, state: str = "live") -> None:
+        """(Re)write the fence and state that the claim script reads."""
+        await self._redis.hset(keys.task(run.task), mapping={"fence": run.fence, "state": state})
+
+    async def is_known(self, run: RunKey) -> bool:
+        """True if Redis has the run's fence: False means that Redis lost data, or never had it."""
+        return await self._redis.hget(keys.task(run.task), "fence") == str(run.fence).encode()
+
+    async def has_lease(self, task: str) -> bool:
+        return bool(await self._redis.exists(keys.lease(task)))
+
+    async def has_launch(self, run: RunKey) -> bool:
+        """True while the launch waits in the queue."""
+        return bool(await self._redis.exists(f"arq:job:run:{run}"))
+
+    async def leased_tasks(self) -> list[str]:
+        prefix = keys.lease("")
+        return [k.decode()[len(prefix) :] async for k in self._redis.scan_iter(match=f"{prefix}*")]
+
+    async def owner(self, run: RunKey) -> str | None:
+        """The host that claimed the run, if any has."""
+        value = await self._redis.hget(keys.task(run.task), f"owner:{run.fence}")
+        return value.decode() if isinstance(value, bytes) else value
+
+    async def mark(self, task: str, state: str) -> None:
+        """Set `cancel` or `done`: the worker learns it at the next renewal of its lease."""
+        await self._redis.hset(keys.task(task), "state", state)
+        if state == "done":
+            await self._redis.expire(keys.task(task), HASH_SECONDS)
+
+    async def acknowledge(self, run: RunKey, source: str, seq: int) -> None:
+        """Note how far a source's events are applied, so that a new worker need not send them again."""
+        await self._redis.hset(keys.task(run.task), f"ack:{run.fence}:{source}", seq)
+
+    async def send(self, host: str, command: Command) -> None:
+        await self._redis.xadd(
+            keys.commands(host), {"c": command.model_dump_json()}, maxlen=10_000, approximate=True
+        )
+
+    async def hosts(self) -> list[dict[str, object]]:
+        """The records of the hosts that are alive."""
+        prefix = keys.host("")
+        found = [k async for k in self._redis.scan_iter(match=f"{prefix}*")]
+        values = await self._redis.mget(found) if found else []
+        return [json.loads(value) for value in values if value]
+
+    async def prepare_events(self) -> None:
+        try:
+            await self._redis.xgroup_create(keys.EVENTS, "ctl", id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def events(self, *, count: int, block_ms: int, pending: bool) -> list[Delivered]:
+        """The next events: those delivered to somebody who died first, if `pending`, else new ones."""
+        if pending:
+            claimed = await self._redis.xautoclaim(
+                keys.EVENTS, "ctl", self._consumer, min_idle_time=0, start_id="0-0", count=count
+            )
+            return [_delivered(entry_id, fields) for entry_id, fields in claimed[1] if fields]
+        answer = await self._redis.xreadgroup(
+            "ctl", self._consumer, {keys.EVENTS: ">"}, count=count, block=block_ms
+        )
+        return [_delivered(i, fields) for _, entries in answer or [] for i, fields in entries]
+
+    async def applied(self, ids: Sequence[str]) -> None:
+        """Forget events: call it after COMMIT only."""
+        if ids:
+            await self._redis.xack(keys.EVENTS, "ctl", *ids)
+            await self._redis.xdel(keys.EVENTS, *ids)
+
+
+def _delivered(entry_id: bytes, fields: dict[bytes, bytes]) -> Delivered:
+    try:
+        record = EventRecord.model_validate_json(fields[b"r"])
+    except (KeyError, ValueError):
+        record = None
+    return Delivered(entry_id.decode(), record)

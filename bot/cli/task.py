@@ -1,0 +1,211 @@
+"""`errand task`: what was asked for, how it went, and a hand on it."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
+
+from bot.cli.output import EXIT_FAILED, EXIT_NOT_FOUND, complain, out, print_facts, print_json, print_table
+from bot.handin import HandIns
+from bot.intake import utc_now
+from bot.record import record
+from bot.said import mark, show_card
+from bot.settings import Settings, load_settings
+from bot.states import TERMINAL, TaskState
+from bot.store import audit, events, runs, tasks
+from bot.store.engine import Store
+from bot.store.rows import TaskRow
+from bot.tasks import stop_task
+from integrations.channel import Mark
+from runner.protocol import RunKey
+
+app = typer.Typer(help="Tasks: list, show, logs, stop, retry.", no_args_is_help=True)
+T = TypeVar("T")
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+TaskId = Annotated[str, typer.Argument(help="The task's id, or enough of its beginning or end.")]
+CLI_ACTOR = "cli:operator"
+
+
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    """Run something on the store of these settings."""
+
+    async def run() -> T:
+        store = Store(settings.database)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+async def _find(conn: AsyncConnection, wanted: str) -> TaskRow:
+    exact = await tasks.get(conn, wanted.lower())
+    if exact is not None:
+        return exact
+    found = [
+        t
+        for t in await tasks.listing(conn, limit=1000)
+        if t.id.startswith(wanted.lower()) or t.id.endswith(wanted.lower())
+    ]
+    if len(found) != 1:
+        complain(f"{'no' if not found else 'more than one'} task {wanted!r}: see `errand task list`")
+        raise typer.Exit(EXIT_NOT_FOUND)
+    return found[0]
+
+
+@app.command("list")
+def list_(
+    as_json: AsJson = False,
+    live: Annotated[bool, typer.Option(help="Only what has not ended.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 30,
+) -> None:
+    """The newest tasks."""
+
+    async def work(store: Store) -> list[TaskRow]:
+        async with store.read() as conn:
+            states = frozenset(TaskState) - TERMINAL if live else None
+            return await tasks.listing(conn, states=states, limit=limit)
+
+    rows = with_store(load_settings(), work)
+    if as_json:
+        print_json([row.model_dump(mode="json", exclude={"grant"}) for row in rows])
+        return
+    print_table(
+        ["task", "state", "repo", "asked by", "when", "title"],
+        [
+            (t.id, t.state, t.repo, t.requester_name, f"{t.created_at:%Y-%m-%d %H:%M}", t.title)
+            for t in rows
+        ],
+    )
+
+
+@app.command()
+def show(task: TaskId, as_json: AsJson = False) -> None:
+    """The whole record of a task: who, what, every run, every decision."""
+
+    async def work(store: Store) -> dict[str, Any]:
+        async with store.read() as conn:
+            row = await _find(conn, task)
+            return {
+                "task": row.model_dump(mode="json"),
+                "runs": [r.model_dump(mode="json") for r in await runs.of_task(conn, row.id)],
+                "audit": [a.model_dump(mode="json") for a in await audit.of_task(conn, row.id)],
+            }
+
+    found = with_store(load_settings(), work)
+    if as_json:
+        print_json(found)
+        return
+    _print_task(found)
+
+
+def _print_task(found: dict[str, Any]) -> None:
+    shown = ("id", "state", "title", "requester", "requester_name", "repo", "repo_reason", "branch",
+             "pull_url", "reason", "policy_hash", "round", "fence", "created_at", "ended_at")  # fmt: skip
+    print_facts({name: found["task"][name] for name in shown})
+    for run in found["runs"]:
+        out.print(f"\n[bold]run {run['fence']}[/bold]")
+        cost = run["view"].get("cost_usd")
+        names = ("host", "agent", "image", "image_digest", "base_commit", "queued_at", "started_at",
+                 "ended_at", "outcome", "reason")  # fmt: skip
+        facts: dict[str, object] = {name: run[name] for name in names}
+        print_facts({**facts, "cost": "unknown" if cost is None else f"${cost:.2f}"})
+    out.print("\n[bold]decisions[/bold]")
+    print_table(
+        ["at", "who", "what", "decision", "detail"],
+        [
+            (a["at"], a["actor"], a["action"], a["decision"], json.dumps(a["detail"]))
+            for a in found["audit"]
+        ],
+    )
+
+
+@app.command()
+def logs(
+    task: TaskId,
+    as_json: AsJson = False,
+    transcript: Annotated[bool, typer.Option(help="The raw transcript of the newest ended run.")] = False,
+) -> None:
+    """What happened in a task's runs."""
+    settings = load_settings()
+
+    async def work(store: Store) -> tuple[TaskRow, list[dict[str, Any]]]:
+        async with store.read() as conn:
+            row = await _find(conn, task)
+            stored = await events.of_task(conn, row.id)
+        return row, [e.record.model_dump(mode="json") for e in stored]
+
+    row, records = with_store(settings, work)
+    if transcript:
+        _print_transcript(settings, row)
+    elif as_json:
+        print_json(records)
+    else:
+        for item in records:
+            event = item["event"]
+            rest = {k: v for k, v in event.items() if k != "kind" and v not in ("", None, [])}
+            line = f"{item['at']} run {item['run']['fence']} {event['kind']} {json.dumps(rest)}"
+            out.print(line, markup=False, soft_wrap=True)
+
+
+def _print_transcript(settings: Settings, row: TaskRow) -> None:
+    path = HandIns(settings.data_dir).transcript(RunKey(task=row.id, fence=max(row.fence, 1)))
+    if not path.exists():
+        complain(f"run {row.fence} has no transcript yet")
+        raise typer.Exit(EXIT_NOT_FOUND)
+    out.print(gzip.decompress(path.read_bytes()).decode(errors="replace"), markup=False, soft_wrap=True)
+
+
+@app.command()
+def stop(task: TaskId) -> None:
+    """Stop a task, as its requester could by saying `stop`."""
+
+    async def work(store: Store) -> bool:
+        async with store.begin() as tx:
+            row = await _find(tx, task)
+            return await stop_task(
+                tx, row, by=CLI_ACTOR, command_id=f"cli:{ULID()}", now=utc_now()
+            )
+
+    if not with_store(load_settings(), work):
+        complain("it has ended already, or is being published")
+        raise typer.Exit(EXIT_FAILED)
+    out.print("stopping")
+
+
+@app.command()
+def retry(task: TaskId) -> None:
+    """Run an ended task again, with its last instruction and grant, on the same branch."""
+
+    async def work(store: Store) -> bool:
+        async with store.begin() as tx:
+            row = await _find(tx, task)
+            if row.state not in TERMINAL:
+                return False
+            now = utc_now()
+            await tasks.reopen(
+                tx,
+                row.id,
+                message_id=row.message_id,
+                prompt=row.prompt,
+                grant=row.grant,
+                policy_hash=row.policy_hash,
+                now=now,
+            )
+            await record(tx, now=now, actor=CLI_ACTOR, action="retry", task=row.id, decision="granted")
+            fresh = await tasks.get(tx, row.id)
+            if fresh is not None:
+                await mark(tx, fresh, Mark.SEEN, present=True, now=now)
+                await show_card(tx, fresh, now=now)
+            return True
+
+    if not with_store(load_settings(), work):
+        complain("it has not ended yet")
+        raise typer.Exit(EXIT_FAILED)
+    out.print("queued again")

@@ -1,0 +1,254 @@
+"""From a queued row to a launch on the bus, and what becomes of runs whose host fell silent."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+from redis.exceptions import RedisError
+
+from bot.bus import Bus
+from bot.intake import Signal, utc_now
+from bot.progress import View
+from bot.record import record
+from bot.said import show_card
+from bot.states import IN_SANDBOX, TERMINAL, TaskState
+from bot.store import commands, runs, tasks
+from bot.store.engine import Store
+from bot.store.errors import StoreError
+from bot.store.rows import CommandRow, RunRow, TaskRow
+from bot.tasks import end_round
+from integrations.channel import Final
+from policies.model import Policy
+from runner.protocol import Command, RunKey
+
+log = structlog.get_logger()
+
+MAX_ATTEMPTS = 3
+SWEEP_SECONDS = 2.0
+RESEND_SECONDS = 3.0
+LEASED_STATES = IN_SANDBOX
+
+
+@dataclass(slots=True, kw_only=True)
+class Dispatcher:
+    """Starts what is queued, passes commands on, and starts again what was lost.
+
+    SQL is committed first, Redis told after: what dies in between is found by `reconcile`.
+    """
+
+    store: Store
+    bus: Bus
+    policy: Policy
+    queued: Signal
+    spoken: Signal
+    commanded: Signal
+    grace_seconds: float = 60.0
+    """How long a run may be without a lease before it counts as lost."""
+    now: Callable[[], datetime] = utc_now
+    clock: Callable[[], float] = time.monotonic
+    _missing: dict[str, float] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Dispatch and reconcile until cancelled."""
+        while True:
+            try:
+                await self.dispatch()
+                await self.reconcile()
+            except (StoreError, RedisError, OSError) as error:
+                log.warning("dispatch_failed", error=repr(error))
+            await self.queued.wait(SWEEP_SECONDS)
+
+    async def run_commands(self) -> None:
+        """Pass commands on until cancelled; each is sent again until its run has seen it."""
+        while True:
+            try:
+                await self.send_commands()
+            except (StoreError, RedisError, OSError) as error:
+                log.warning("commands_failed", error=repr(error))
+            await self.commanded.wait(SWEEP_SECONDS)
+
+    async def dispatch(self) -> int:
+        """Launch what the limits allow, oldest first; the number of launches."""
+        async with self.store.read() as conn:
+            waiting = await tasks.queued(conn, limit=500)
+            live = await tasks.in_states(conn, LEASED_STATES)
+        launched = 0
+        for task in waiting:
+            if self._has_room(task, live):
+                run = await self._begin(task)
+                if run is not None:
+                    live.append(task)
+                    launched += 1
+                    await self.bus.push_launch(run)
+        if launched:
+            self.spoken.set()
+        return launched
+
+    def _has_room(self, task: TaskRow, live: list[TaskRow]) -> bool:
+        limits = self.policy.limits
+        return (
+            len(live) < limits.tasks
+            and sum(t.requester == task.requester for t in live) < limits.tasks_per_person
+            and sum(t.repo == task.repo for t in live) < limits.tasks_per_repo
+        )
+
+    async def _begin(self, task: TaskRow) -> RunKey | None:
+        now = self.now()
+        fence = task.fence + 1
+        async with self.store.begin() as tx:
+            moved = await tasks.move(
+                tx,
+                task.id,
+                to=TaskState.STARTING,
+                old=[TaskState.QUEUED],
+                fence=task.fence,
+                changed_at=now,
+                new_fence=fence,
+                attempts=task.attempts + 1,
+            )
+            if not moved:
+                return None
+            await runs.insert(tx, _new_run(task, fence, now))
+            await record(
+                tx,
+                now=now,
+                actor="dispatch",
+                action="launch",
+                task=task.id,
+                decision="granted",
+                policy_hash=task.policy_hash,
+                fence=fence,
+            )
+            fresh = await tasks.get(tx, task.id)
+            if fresh is not None:
+                await show_card(tx, fresh, now=now)
+        log.info("run_dispatched", task=task.id, fence=fence)
+        return RunKey(task=task.id, fence=fence)
+
+    async def send_commands(self) -> int:
+        """Send every open command to the host of its task's run."""
+        now = self.now()
+        async with self.store.read() as conn:
+            live = await tasks.in_states(conn, LEASED_STATES)
+            open_commands = [c for t in live for c in await commands.open_for(conn, t.id)]
+        fences = {t.id: t.fence for t in live}
+        sent: list[str] = []
+        for command in open_commands:
+            if command.sent_at and (now - command.sent_at).total_seconds() < RESEND_SECONDS:
+                continue
+            if await self._send(command, RunKey(task=command.task, fence=fences[command.task])):
+                sent.append(command.id)
+        if sent:
+            async with self.store.begin() as tx:
+                await commands.mark_sent(tx, sent, now)
+        return len(sent)
+
+    async def _send(self, row: CommandRow, run: RunKey) -> bool:
+        host = await self.bus.owner(run)
+        if host is None:
+            if row.kind == "stop":
+                await self.bus.mark(row.task, "cancel")
+            return False
+        command = Command.model_validate(
+            {"id": row.id, "run": run, "kind": row.kind, "text": row.text}
+        )
+        await self.bus.send(host, command)
+        return True
+
+    async def reconcile(self) -> None:
+        """Bring Redis in line with SQL, and give up on runs that nobody holds.
+
+        A missing key can mean that Redis lost its data, so what SQL knows is written back first, and a run
+        is lost only when a whole grace has passed in which its worker could have claimed it again.
+        """
+        async with self.store.read() as conn:
+            live = await tasks.in_states(conn, LEASED_STATES)
+        held = {task.id for task in live}
+        self._missing = {key: at for key, at in self._missing.items() if key in held}
+        for task in live:
+            await self._look_after(task)
+        for task_id in await self.bus.leased_tasks():
+            if task_id not in held:
+                await self._release(task_id)
+
+    async def _look_after(self, task: TaskRow) -> None:
+        run = RunKey(task=task.id, fence=task.fence)
+        if not await self.bus.is_known(run):
+            await self.bus.restore(run)
+        if await self.bus.has_lease(task.id) or await self.bus.has_launch(run):
+            self._missing.pop(task.id, None)
+            return
+        since = self._missing.setdefault(task.id, self.clock())
+        if self.clock() - since >= self.grace_seconds:
+            self._missing.pop(task.id, None)
+            await self.give_up(task, reason="its host fell silent")
+
+    async def _release(self, task_id: str) -> None:
+        async with self.store.read() as conn:
+            task = await tasks.get(conn, task_id)
+        if task is None or task.state in TERMINAL or task.state is TaskState.PUBLISHING:
+            await self.bus.mark(task_id, "done")
+
+    async def give_up(self, task: TaskRow, *, reason: str) -> None:
+        """A run is lost: queue the task again, or end it after too many attempts."""
+        now = self.now()
+        async with self.store.begin() as tx:
+            await runs.update(tx, task.id, task.fence, ended_at=now, outcome="lost", reason=reason)
+            if task.state is TaskState.STOPPING:
+                to, last_word = TaskState.STOPPED, Final(outcome="stopped", text="Stopped.")
+            elif task.attempts < MAX_ATTEMPTS:
+                to, last_word = TaskState.QUEUED, None
+            else:
+                to = TaskState.FAILED
+                text = f"Gave up after {task.attempts} attempts: {reason}."
+                last_word = Final(outcome="failed", text=text, asked_by=task.requester_name)
+            ended = None if last_word is None else now
+            if not await tasks.move(
+                tx,
+                task.id,
+                to=to,
+                old=[task.state],
+                fence=task.fence,
+                changed_at=now,
+                ended_at=ended,
+                reason=reason,
+            ):
+                return
+            await record(
+                tx,
+                now=now,
+                actor="dispatch",
+                action="run_lost",
+                task=task.id,
+                fence=task.fence,
+                reason=reason,
+            )
+            if last_word is not None:
+                await end_round(tx, task.id, last_word, now=now)
+            elif fresh := await tasks.get(tx, task.id):
+                await show_card(tx, fresh, now=now)
+        log.warning("run_lost", task=task.id, fence=task.fence, reason=reason, next=to)
+        self.spoken.set()
+        self.queued.set()
+
+
+def _new_run(task: TaskRow, fence: int, now: datetime) -> RunRow:
+    return RunRow(
+        task=task.id,
+        fence=fence,
+        round=task.round,
+        host="",
+        agent="",
+        image="",
+        image_digest="",
+        base_commit="",
+        policy_hash=task.policy_hash,
+        queued_at=now,
+        started_at=None,
+        ended_at=None,
+        outcome="",
+        reason="",
+        view=View().model_dump(mode="json"),
+    )

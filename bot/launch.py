@@ -1,0 +1,40 @@
+"""What a worker is told of a run: made from the task's row and its grant."""
+
+from bot.store.rows import TaskRow
+from policies.model import Grant
+from runner.protocol import Launch, PublishLimits, RunKey, RunLimits
+
+
+def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
+    """The launch of the task's newest run."""
+    grant = Grant.model_validate(task.grant)
+    limits = grant.limits
+    return Launch(
+        run=RunKey(task=task.id, fence=task.fence),
+        installation=installation,
+        forge=task.forge,
+        repo=task.repo,
+        base_branch=base_branch,
+        branch=task.branch,
+        resume=bool(task.pull_url),
+        title=task.title,
+        prompt=task.prompt,
+        agent=grant.agent,
+        agents=grant.agents,
+        egress=grant.egress,
+        private_hosts=grant.private_hosts,
+        limits=RunLimits(
+            wall_seconds=limits.wall_minutes * 60,
+            memory_mib=limits.memory,
+            cpus=limits.cpus,
+            pids=limits.pids,
+            disk_mib=limits.disk,
+            turns=limits.turns,
+        ),
+        publish=PublishLimits(
+            protected=grant.publish.protected,
+            max_files=grant.publish.max_files,
+            max_bytes=grant.publish.max_bytes,
+        ),
+        requester=task.requester_name,
+    )

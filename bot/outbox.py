@@ -1,0 +1,144 @@
+"""Sends what was said: in order per conversation, within rate limits, looking before it sends again."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from pydantic import TypeAdapter
+
+from bot.intake import Signal, utc_now
+from bot.store import outbox
+from bot.store.engine import Store
+from bot.store.errors import StoreError
+from bot.store.rows import OutboxRow
+from integrations.channel import Channel, Mark, Reply
+from integrations.errors import AuthError, RateLimitedError, RejectedError, UnavailableError
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 1.0
+LEASE_SECONDS = 60.0
+EDIT_SECONDS = 3.0
+"""Between two edits of one card."""
+AUTH_SECONDS = 60.0
+MAX_TRIES = 20
+PARALLEL = 20
+CALL_SECONDS = 30.0
+
+_reply: TypeAdapter[Reply] = TypeAdapter(Reply)
+
+
+@dataclass(slots=True, kw_only=True)
+class Outbox:
+    """The sender. A row is marked `sending` before the call; what became of it is written after."""
+
+    store: Store
+    channels: Mapping[str, Channel]
+    spoken: Signal
+    edit_seconds: float = EDIT_SECONDS
+    now: Callable[[], datetime] = utc_now
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            try:
+                while await self.step():
+                    pass
+            except StoreError as error:
+                log.warning("outbox_store_unreachable", error=repr(error))
+            await self.spoken.wait(await self._until_due())
+
+    async def _until_due(self) -> float:
+        async with self.store.read() as conn:
+            due = await outbox.next_due(conn)
+        if due is None:
+            return SWEEP_SECONDS
+        return min(SWEEP_SECONDS, max(0.02, (due - self.now()).total_seconds()))
+
+    async def step(self) -> int:
+        """Send what is due, one message per conversation; the number of messages tried."""
+        now = self.now()
+        async with self.store.begin() as tx:
+            await outbox.expired(tx, now=now)
+            rows = await outbox.claim(tx, now=now, lease_seconds=LEASE_SECONDS, limit=PARALLEL)
+        async with asyncio.TaskGroup() as group:
+            for row in rows:
+                group.create_task(self._deliver(row))
+        return len(rows)
+
+    async def _deliver(self, row: OutboxRow) -> None:
+        channel = self.channels.get(row.conversation.channel)
+        try:
+            if channel is None:
+                raise RejectedError(row.conversation.channel, "the channel is off")
+            async with asyncio.timeout(CALL_SECONDS):
+                remote_id = await self._send(channel, row)
+        except RateLimitedError as error:
+            await self._again(row, error.retry_after, error)
+        except AuthError as error:
+            log.error(
+                "outbox_credential_refused", channel=row.conversation.channel, error=str(error)
+            )
+            await self._again(row, AUTH_SECONDS, error)
+        except RejectedError as error:
+            await self._dead(row, error)
+        except (UnavailableError, TimeoutError) as error:
+            if row.tries >= MAX_TRIES:
+                await self._dead(row, error)
+            else:
+                await self._again(row, _backoff(row.tries), error)
+        else:
+            await self._sent(row, remote_id)
+
+    async def _send(self, channel: Channel, row: OutboxRow) -> str:
+        if row.kind == "mark":
+            message_id = str(row.payload["message_id"])
+            await channel.mark(
+                row.conversation,
+                message_id,
+                Mark(row.payload["mark"]),
+                present=bool(row.payload["present"]),
+            )
+            return message_id
+        reply = _reply.validate_python(row.payload)
+        known = row.remote_id or await self._find(channel, row)
+        if known:
+            await channel.edit(row.conversation, known, reply)
+            return known
+        return await channel.post(row.conversation, reply, key=row.id)
+
+    async def _find(self, channel: Channel, row: OutboxRow) -> str | None:
+        """What an earlier attempt with an unknown outcome may have left there."""
+        if row.tries <= 1 or row.first_claim_at is None:
+            return None
+        since = row.first_claim_at - timedelta(seconds=5)
+        return await channel.find(row.conversation, key=row.id, since=since)
+
+    async def _sent(self, row: OutboxRow, remote_id: str) -> None:
+        now = self.now()
+        again_at = now + timedelta(seconds=self.edit_seconds) if row.kind == "card" else now
+        async with self.store.begin() as tx:
+            await outbox.sent(
+                tx, row.id, version=row.version, remote_id=remote_id, now=now, next_at=again_at
+            )
+        log.info("message_sent", task=row.task, kind=row.kind, tries=row.tries)
+
+    async def _again(self, row: OutboxRow, seconds: float, error: Exception) -> None:
+        next_at = self.now() + timedelta(seconds=seconds)
+        log.warning(
+            "message_postponed", task=row.task, kind=row.kind, seconds=seconds, error=str(error)
+        )
+        async with self.store.begin() as tx:
+            await outbox.again(tx, row.id, next_at=next_at, error=str(error))
+
+    async def _dead(self, row: OutboxRow, error: Exception) -> None:
+        log.error("message_dead", task=row.task, kind=row.kind, outbox=row.id, error=str(error))
+        async with self.store.begin() as tx:
+            await outbox.dead(tx, row.id, error=str(error))
+
+
+def _backoff(tries: int) -> float:
+    return float(min(60.0, 0.5 * 2**tries) * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret

@@ -1,0 +1,184 @@
+"""Many events become one card and one final message: pure."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bot.states import TERMINAL, TaskState
+from bot.store.rows import TaskRow
+from integrations.channel import Card, Check, Final, Step, StepState
+from runner.protocol import (
+    Egress,
+    Event,
+    Finished,
+    Phase,
+    Plan,
+    Said,
+    Started,
+    StepStatus,
+    ToolCall,
+    Usage,
+)
+
+STATE_WORDS = {
+    TaskState.QUEUED: "queued",
+    TaskState.STARTING: "starting",
+    TaskState.RUNNING: "working",
+    TaskState.WAITING: "waiting for you",
+    TaskState.PUBLISHING: "publishing",
+    TaskState.STOPPING: "stopping",
+    TaskState.SUCCEEDED: "done",
+    TaskState.FAILED: "failed",
+    TaskState.STOPPED: "stopped",
+    TaskState.EXPIRED: "out of time",
+}
+PHASE_WORDS = {
+    "prepare": "fetching the repository",
+    "setup": "setting up",
+    "agent": "the agent is at work",
+    "verify": "verifying",
+    "repair": "repairing what verification found",
+    "commit": "committing",
+    "push": "handing the commits in",
+}
+MAX_STEPS = 30
+MAX_DENIED = 10
+
+
+class View(BaseModel):
+    """What a card is made from: a fold over the events of one run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    agent: str = ""
+    plan: tuple[Step, ...] = ()
+    checks: tuple[Step, ...] = ()
+    doing: str = ""
+    said: str = ""
+    cost_usd: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    denied: tuple[str, ...] = ()
+
+
+def advance(view: View, event: Event) -> View:
+    """The view after one more event."""
+    match event:
+        case Started(agent=agent):
+            return view.model_copy(update={"agent": agent})
+        case Phase():
+            return _phase(view, event)
+        case Plan(entries=entries):
+            steps = tuple(Step(title=e.title, state=StepState(e.status)) for e in entries)
+            return view.model_copy(update={"plan": steps})
+        case ToolCall(title=title, status=StepStatus.PENDING | StepStatus.RUNNING):
+            return view.model_copy(update={"doing": title})
+        case Said(text=text):
+            return view.model_copy(update={"said": text})
+        case Usage():
+            known = {k: v for k, v in event.model_dump(exclude={"kind"}).items() if v is not None}
+            return view.model_copy(update=known)
+        case Egress(verdict="deny", host=host) if host not in view.denied:
+            return view.model_copy(update={"denied": (*view.denied, host)[:MAX_DENIED]})
+        case _:
+            return view
+
+
+def _phase(view: View, event: Phase) -> View:
+    words = PHASE_WORDS[event.name]
+    doing = f"{words}: {event.detail}" if event.detail else words
+    update: dict[str, object] = {
+        "doing": doing if event.status is StepStatus.RUNNING else view.doing
+    }
+    if event.name in {"setup", "verify"} and event.detail:
+        step = Step(title=f"{event.name}: {event.detail}", state=StepState(event.status))
+        others = tuple(s for s in view.checks if s.title != step.title)
+        update["checks"] = (*others, step)
+    return view.model_copy(update=update)
+
+
+def card(
+    task: TaskRow, view: View, *, now: datetime, started_at: datetime | None, note: str = ""
+) -> Card:
+    """The card of the current round."""
+    live = task.state not in TERMINAL
+    until = now if live else (task.ended_at or now)
+    steps = (*view.plan, *view.checks)
+    if len(steps) > MAX_STEPS:
+        more = Step(title=f"… {len(steps) - MAX_STEPS} more", state=StepState.PENDING)
+        steps = (*steps[:MAX_STEPS], more)
+    return Card(
+        task=task.id,
+        title=task.title,
+        repo=task.repo,
+        repo_reason=task.repo_reason,
+        agent=view.agent,
+        state=STATE_WORDS[task.state],
+        live=live,
+        steps=steps,
+        doing=(note or _doing(view)) if live else "",
+        elapsed_seconds=int((until - started_at).total_seconds()) if started_at else None,
+        cost_usd=view.cost_usd,
+    )
+
+
+def _doing(view: View) -> str:
+    denied = f" · blocked: {', '.join(view.denied)}" if view.denied else ""
+    return f"{view.doing}{denied}"
+
+
+class Published(BaseModel):
+    """What a publication adds to the last word."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    label: str
+    files: int
+    added: int
+    removed: int
+
+
+def final(
+    task: TaskRow,
+    view: View,
+    finished: Finished,
+    *,
+    elapsed_seconds: int,
+    published: Published | None = None,
+) -> Final:
+    """The last word of a round."""
+    outcome, text = _ending(view, finished, published)
+    return Final(
+        outcome=outcome,
+        text=text,
+        tail=finished.tail,
+        pull_url=published.url if published else "",
+        pull_label=published.label if published else "",
+        files=published.files if published else 0,
+        added=published.added if published else 0,
+        removed=published.removed if published else 0,
+        checks=tuple(Check(command=c.command, passed=c.passed) for c in finished.checks),
+        elapsed_seconds=elapsed_seconds,
+        cost_usd=view.cost_usd,
+        asked_by=task.requester_name,
+    )
+
+
+Outcome = Literal["succeeded", "unchanged", "failed", "stopped"]
+
+
+def _ending(view: View, finished: Finished, published: Published | None) -> tuple[Outcome, str]:
+    said = finished.summary or view.said
+    match finished.outcome:
+        case "done" if published:
+            return "succeeded", said or "Done."
+        case "done":
+            return "unchanged", f"{said}\nNothing changed, so there is no pull request.".strip()
+        case "stopped":
+            return "stopped", finished.reason or "Nothing was published."
+        case "expired":
+            return "failed", finished.reason or "The time that the policy allows is over."
+        case "failed":
+            return "failed", finished.reason or "It failed without a reason."

@@ -1,0 +1,115 @@
+"""What Errand says: outbox rows, in the transaction that gives the reason to say it."""
+
+from datetime import datetime
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.progress import View, card
+from bot.store import outbox, runs
+from bot.store.rows import OutboxRow, TaskRow
+from integrations.channel import Conversation, Final, Mark, Notice, Question, Reply
+
+
+def _row(
+    *,
+    task: str,
+    conversation: Conversation,
+    kind: str,
+    seq: str,
+    payload: dict[str, object],
+    now: datetime,
+    urgent: bool,
+) -> OutboxRow:
+    return OutboxRow(
+        id=str(uuid4()),
+        task=task,
+        conversation=conversation,
+        kind=kind,
+        seq=seq,
+        version=1,
+        payload=payload,
+        urgent=urgent,
+        state="pending",
+        tries=0,
+        next_at=now,
+        claim_until=None,
+        first_claim_at=None,
+        remote_id="",
+        sent_version=0,
+        error="",
+        created_at=now,
+    )
+
+
+async def say(
+    tx: AsyncConnection,
+    conversation: Conversation,
+    reply: Notice | Question | Final,
+    *,
+    seq: str,
+    now: datetime,
+    task: str = "",
+) -> None:
+    """Say something once: the same (task, kind, seq) is never said twice."""
+    payload = reply.model_dump(mode="json")
+    urgent = reply.kind == "final"
+    await outbox.put(
+        tx,
+        _row(
+            task=task,
+            conversation=conversation,
+            kind=reply.kind,
+            seq=seq,
+            payload=payload,
+            now=now,
+            urgent=urgent,
+        ),
+    )
+
+
+async def mark(
+    tx: AsyncConnection, task: TaskRow, what: Mark, *, present: bool, now: datetime
+) -> None:
+    """Add or remove a reaction on the message that asked."""
+    payload: dict[str, object] = {"message_id": task.message_id, "mark": what, "present": present}
+    seq = f"{task.round}:{what}:{'on' if present else 'off'}"
+    await outbox.put(
+        tx,
+        _row(
+            task=task.id,
+            conversation=task.conversation,
+            kind="mark",
+            seq=seq,
+            payload=payload,
+            now=now,
+            urgent=True,
+        ),
+    )
+
+
+async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: str = "") -> None:
+    """Bring the card of the task's round up to date: at most one message, edited in place."""
+    run = await runs.get(tx, task.id, task.fence) if task.fence else None
+    current = run if run is not None and run.round == task.round else None
+    view = View.model_validate(current.view) if current else View()
+    shown: Reply = card(
+        task, view, now=now, started_at=current.started_at if current else None, note=note
+    )
+    payload = shown.model_dump(mode="json")
+    seq = str(task.round)
+    if await outbox.get(tx, task.id, "card", seq) is None:
+        await outbox.put(
+            tx,
+            _row(
+                task=task.id,
+                conversation=task.conversation,
+                kind="card",
+                seq=seq,
+                payload=payload,
+                now=now,
+                urgent=False,
+            ),
+        )
+    else:
+        await outbox.replace(tx, task=task.id, kind="card", seq=seq, payload=payload, now=now)

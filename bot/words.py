@@ -1,0 +1,74 @@
+"""What a person's words ask for: pure."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+Word = Literal["stop", "status", "help", "retry"]
+
+_OPTION = re.compile(r"(?<!\S)(repo|agent)=(\S+)")
+_REPO = re.compile(r"(?<![\w./=-])([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?![\w/-])")
+_FENCE = re.compile(r"```.*?(```|\Z)", re.DOTALL)
+TITLE_LENGTH = 80
+SLUG_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A message, taken apart."""
+
+    word: Word | None
+    repo: str | None
+    agent: str | None
+    title: str
+    prompt: str
+
+
+def read(text: str, *, repos: Collection[str]) -> Request:
+    """Take a message apart; a bare `owner/name` counts only if it is one of `repos`."""
+    options = dict(_OPTION.findall(_FENCE.sub(" ", text)))
+    prompt = _OPTION.sub("", text).strip() if options else text.strip()
+    repo = options.get("repo") or _named_repo(text, repos)
+    return Request(
+        word=_word(text),
+        repo=repo,
+        agent=options.get("agent"),
+        title=title_of(prompt),
+        prompt=prompt,
+    )
+
+
+def _word(text: str) -> Word | None:
+    match text.strip().strip(".!").lower():
+        case "stop" | "cancel" | "abort":
+            return "stop"
+        case "status":
+            return "status"
+        case "help" | "?":
+            return "help"
+        case "retry" | "try again":
+            return "retry"
+        case _:
+            return None
+
+
+def _named_repo(text: str, repos: Collection[str]) -> str | None:
+    by_lower = {repo.lower(): repo for repo in repos}
+    for candidate in _REPO.findall(_FENCE.sub(" ", text)):
+        if found := by_lower.get(candidate.rstrip(".").lower()):
+            return found
+    return None
+
+
+def title_of(prompt: str) -> str:
+    """The first line that says something, short enough for a heading."""
+    lines = [line.strip() for line in _FENCE.sub("\n", prompt).splitlines() if line.strip()]
+    first = lines[0].strip("#*` ").rstrip(":") if lines else "Run a recipe"
+    return first if len(first) <= TITLE_LENGTH else first[: TITLE_LENGTH - 1].rstrip() + "…"
+
+
+def slug_of(title: str) -> str:
+    """Letters, digits and single dashes: fit for a branch name."""
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return slug[:SLUG_LENGTH].rstrip("-") or "errand"

@@ -1,0 +1,43 @@
+"""What can go wrong in a run, by who can act on it.
+
+RunnerError
+├── SandboxStartError      Docker or the image is at fault: another attempt, then the operator
+├── SandboxLostError       the containers are gone: another attempt
+├── WorkspaceError         the repository cannot be fetched or read: the requester or the operator
+├── RepoSettingsError      `.errand.yml` is wrong: the repository's people
+├── AgentProtocolError     the agent does not speak ACP as it should
+├── StaleRunError          another host or a later attempt has taken over: stop and clean up
+└── ServeUnavailableError  `serve` does not answer: try again
+"""
+
+
+class RunnerError(Exception):
+    """Root of this room's errors."""
+
+
+class SandboxStartError(RunnerError):
+    """A container could not be created, differs from its specification, or did not start."""
+
+
+class SandboxLostError(RunnerError):
+    """A container that should be there is not."""
+
+
+class WorkspaceError(RunnerError):
+    """Git could not bring what was asked for; the text holds no credential."""
+
+
+class RepoSettingsError(RunnerError):
+    """`.errand.yml` is not what it should be; the sentence names the field."""
+
+
+class AgentProtocolError(RunnerError):
+    """The agent sent what the protocol does not allow."""
+
+
+class StaleRunError(RunnerError):
+    """The run is no longer ours."""
+
+
+class ServeUnavailableError(RunnerError):
+    """`serve` did not answer, or not with a 2xx."""

@@ -1,0 +1,213 @@
+"""What `serve` and `work` say to each other: a Launch, its Events, and Commands to a live run."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RunKey(_Value):
+    """One attempt of a task."""
+
+    task: str
+    fence: int = Field(ge=1)
+
+    def __str__(self) -> str:
+        return f"{self.task}:{self.fence}"
+
+
+class RunLimits(_Value):
+    wall_seconds: int = Field(default=3600, gt=0)
+    memory_mib: int = Field(default=4096, ge=128)
+    cpus: float = Field(default=2.0, gt=0)
+    pids: int = Field(default=512, ge=32)
+    disk_mib: int = Field(default=10240, ge=64)
+    turns: int = Field(default=20, ge=1)
+    """Agent turns in one run, repairs and steering included."""
+
+
+class PublishLimits(_Value):
+    """What the quarantine accepts; judged again by `serve`."""
+
+    protected: tuple[str, ...] = (".github/workflows/**",)
+    max_files: int = 200
+    max_bytes: int = 5_000_000
+    max_commits: int = 100
+
+
+class Launch(_Value):
+    """All a worker needs to run one attempt. Holds no secret."""
+
+    version: Literal[1] = 1
+    run: RunKey
+    installation: str
+    forge: str
+    repo: str
+    """owner/name"""
+    base_branch: str
+    """The default branch: `.errand.yml` is read there."""
+    branch: str
+    """The branch of the task, `errand/<task>-<slug>`."""
+    resume: bool
+    """True when `branch` is already on the forge and the work goes on from its head."""
+    title: str
+    prompt: str
+    agent: str | None
+    """The agent that was asked for; None leaves it to `.errand.yml`, then to the first of `agents`."""
+    agents: tuple[str, ...]
+    """The agents that the grant allows."""
+    egress: tuple[str, ...]
+    """Exact hosts that the run may reach on 443 and 80."""
+    private_hosts: tuple[str, ...] = ()
+    """Hosts of `egress` that may resolve to private addresses."""
+    limits: RunLimits = RunLimits()
+    publish: PublishLimits = PublishLimits()
+    requester: str
+    """Name for the commit's trailer and for git's committer."""
+
+
+class StepStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class PlanEntry(_Value):
+    title: str
+    status: StepStatus
+
+
+class Started(_Value):
+    """The sandbox is up."""
+
+    kind: Literal["started"] = "started"
+    host: str
+    image: str
+    image_digest: str
+    agent: str
+    base_commit: str
+
+
+class Phase(_Value):
+    """A fixed step around the agent began or ended."""
+
+    kind: Literal["phase"] = "phase"
+    name: Literal["prepare", "setup", "agent", "verify", "repair", "commit", "push"]
+    status: StepStatus
+    detail: str = ""
+    """The command, or what failed."""
+    tail: str = ""
+    """Last lines of output, on failure."""
+
+
+class Plan(_Value):
+    kind: Literal["plan"] = "plan"
+    entries: tuple[PlanEntry, ...]
+
+
+class ToolCall(_Value):
+    """A tool call began or changed; the last word for an id counts."""
+
+    kind: Literal["tool"] = "tool"
+    id: str
+    title: str
+    status: StepStatus
+    output: str = ""
+    """Last part of the output, at most 4,000 characters."""
+
+
+class Said(_Value):
+    """A whole message of the agent, at most 12,000 characters."""
+
+    kind: Literal["said"] = "said"
+    text: str
+
+
+class Usage(_Value):
+    kind: Literal["usage"] = "usage"
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class Egress(_Value):
+    """A decision of the gateway."""
+
+    kind: Literal["egress"] = "egress"
+    verdict: Literal["allow", "deny"]
+    host: str
+    port: int
+    rule: str
+    reason: str
+    address: str = ""
+    """The address that was dialled."""
+
+
+class CommandSeen(_Value):
+    """A command reached the run; it need not be sent again."""
+
+    kind: Literal["command_seen"] = "command_seen"
+    command: str
+
+
+class CheckResult(_Value):
+    command: str
+    passed: bool
+
+
+class Finished(_Value):
+    """The last event of a run. With outcome `done` and `changed`, the commits have been handed in before."""
+
+    kind: Literal["finished"] = "finished"
+    outcome: Literal["done", "failed", "stopped", "expired"]
+    changed: bool = False
+    head: str = ""
+    """Commit that was handed in."""
+    summary: str = ""
+    """What the agent said last."""
+    reason: str = ""
+    """Why it failed, for people."""
+    tail: str = ""
+    checks: tuple[CheckResult, ...] = ()
+    infrastructure: bool = False
+    """The fault is ours (host, Docker, image): worth another attempt."""
+
+
+Event = Annotated[
+    Started | Phase | Plan | ToolCall | Said | Usage | Egress | CommandSeen | Finished,
+    Field(discriminator="kind"),
+]
+
+
+class EventRecord(_Value):
+    """An event with its key: (task, fence, source, seq) is unique and the same after a re-attach."""
+
+    run: RunKey
+    source: Literal["worker", "agent", "gateway"]
+    seq: int = Field(ge=0)
+    at: datetime
+    event: Event
+
+
+class Command(_Value):
+    """Something that a person wants a live run to know. Sent until a `CommandSeen` comes back."""
+
+    id: str
+    run: RunKey
+    kind: Literal["stop", "steer"]
+    text: str = ""
+
+
+class RepoSettings(_Value):
+    """`.errand.yml`, as read from the default branch."""
+
+    image: str = "default"
+    setup: tuple[str, ...] = ()
+    verify: tuple[str, ...] = ()
+    agent: str | None = None
