@@ -221,16 +221,10 @@ class Applier:
 def _next_state(task: TaskRow, finished: Finished) -> TaskState:
     if task.state is TaskState.STOPPING:
         return TaskState.STOPPED
-    match finished.outcome:
-        case "done" if finished.changed:
-            return TaskState.PUBLISHING
-        case "done":
-            return TaskState.SUCCEEDED
-        case "stopped":
-            return TaskState.FAILED
-        case "expired":
-            return TaskState.EXPIRED
-        case "failed" if finished.infrastructure and task.attempts < MAX_ATTEMPTS:
-            return TaskState.QUEUED
-        case "failed":
-            return TaskState.FAILED
+    again = finished.infrastructure and task.attempts < MAX_ATTEMPTS
+    return {
+        "done": TaskState.PUBLISHING if finished.changed else TaskState.SUCCEEDED,
+        "failed": TaskState.QUEUED if again else TaskState.FAILED,
+        "stopped": TaskState.FAILED,
+        "expired": TaskState.EXPIRED,
+    }[finished.outcome]

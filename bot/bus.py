@@ -1,7 +1,7 @@
 """Redis as a bus: launches out, events in, commands out. Nothing here is the only copy of anything."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arq.connections import ArqRedis, RedisSettings, create_pool
@@ -29,7 +29,7 @@ class Delivered:
 
 
 def redis_settings(url: str) -> RedisSettings:
-    """arq's settings for a URL (`redis://`, `rediss://` or `unix://`), with patience for short outages."""
+    """Arq's settings for a URL (`redis://`, `rediss://` or `unix://`), with patience for short outages."""
     settings = RedisSettings.from_dsn(url)
     settings.retry = Retry(ExponentialBackoff(cap=2, base=0.05), 10)
     settings.retry_on_error = [RedisConnectionError, RedisTimeoutError, OSError]
@@ -77,11 +77,11 @@ class Bus:
 
     async def restore(self, run: RunKey, *, state: str = "live") -> None:
         """(Re)write the fence and state that the claim script reads."""
-        await self._redis.hset(keys.task(run.task), mapping={"fence": run.fence, "state": state})
+        await self._note(run.task, {"fence": str(run.fence), "state": state})
 
     async def is_known(self, run: RunKey) -> bool:
         """True if Redis has the run's fence: False means that Redis lost data, or never had it."""
-        return await self._redis.hget(keys.task(run.task), "fence") == str(run.fence).encode()
+        return await self._noted(run.task, "fence") == str(run.fence)
 
     async def has_lease(self, task: str) -> bool:
         return bool(await self._redis.exists(keys.lease(task)))
@@ -96,18 +96,17 @@ class Bus:
 
     async def owner(self, run: RunKey) -> str | None:
         """The host that claimed the run, if any has."""
-        value = await self._redis.hget(keys.task(run.task), f"owner:{run.fence}")
-        return value.decode() if isinstance(value, bytes) else value
+        return await self._noted(run.task, f"owner:{run.fence}")
 
     async def mark(self, task: str, state: str) -> None:
         """Set `cancel` or `done`: the worker learns it at the next renewal of its lease."""
-        await self._redis.hset(keys.task(task), "state", state)
+        await self._note(task, {"state": state})
         if state == "done":
             await self._redis.expire(keys.task(task), HASH_SECONDS)
 
     async def acknowledge(self, run: RunKey, source: str, seq: int) -> None:
         """Note how far a source's events are applied, so that a new worker need not send them again."""
-        await self._redis.hset(keys.task(run.task), f"ack:{run.fence}:{source}", seq)
+        await self._note(run.task, {f"ack:{run.fence}:{source}": str(seq)})
 
     async def send(self, host: str, command: Command) -> None:
         await self._redis.xadd(
@@ -145,6 +144,17 @@ class Bus:
         if ids:
             await self._redis.xack(keys.EVENTS, "ctl", *ids)
             await self._redis.xdel(keys.EVENTS, *ids)
+
+    async def _note(self, task: str, fields: Mapping[str, str]) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hset(keys.task(task), mapping=dict(fields))
+        await pipe.execute()
+
+    async def _noted(self, task: str, field: str) -> str | None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hget(keys.task(task), field)
+        value = (await pipe.execute())[0]
+        return value.decode() if isinstance(value, bytes) else value
 
 
 def _delivered(entry_id: bytes, fields: dict[bytes, bytes]) -> Delivered:

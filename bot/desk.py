@@ -13,12 +13,12 @@ from bot.intake import Signal, utc_now
 from bot.progress import STATE_WORDS
 from bot.record import record
 from bot.said import mark, say, show_card
-from bot.tasks import new_task, stop_task
 from bot.states import IN_SANDBOX, TERMINAL, TaskState
 from bot.store import commands, cursors, inbox, runs, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import CommandRow, InboxRow, TaskRow
+from bot.tasks import new_task, stop_task
 from integrations.channel import Inbound, Mark, Notice, Question
 from policies.decide import decide
 from policies.model import Ask, Choice, Grant, Policy, Refusal

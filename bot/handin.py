@@ -1,10 +1,12 @@
 """What workers hand in: bundles and transcripts, as files in the data directory."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import IO
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -66,15 +68,22 @@ class HandIns:
 
 async def _write(path: Path, body: AsyncIterator[bytes], *, limit: int) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    size = 0
+    with _replacing(path) as file:
+        size = 0
+        async for piece in body:
+            size += len(piece)
+            if size > limit:
+                raise TooLargeError(limit)
+            file.write(piece)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path`, whole and on disk, when the block ends well."""
     with NamedTemporaryFile(dir=path.parent, prefix=".incoming-", delete=False) as file:
         partial = Path(file.name)
         try:
-            async for piece in body:
-                size += len(piece)
-                if size > limit:
-                    raise TooLargeError(limit)
-                file.write(piece)
+            yield file
             file.flush()
             os.fsync(file.fileno())
             partial.replace(path)

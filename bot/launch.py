@@ -2,6 +2,7 @@
 
 from bot.store.rows import TaskRow
 from policies.model import Grant
+from runner.agents.catalogue import CATALOGUE
 from runner.protocol import Launch, PublishLimits, RunKey, RunLimits
 
 
@@ -20,21 +21,22 @@ def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
         title=task.title,
         prompt=task.prompt,
         agent=grant.agent,
-        agents=grant.agents,
+        agents=tuple(CATALOGUE) if "*" in grant.agents else grant.agents,
         egress=grant.egress,
         private_hosts=grant.private_hosts,
         limits=RunLimits(
             wall_seconds=limits.wall_minutes * 60,
-            memory_mib=limits.memory,
+            memory_mib=limits.memory_mib,
             cpus=limits.cpus,
             pids=limits.pids,
-            disk_mib=limits.disk,
+            disk_mib=limits.disk_mib,
             turns=limits.turns,
         ),
         publish=PublishLimits(
             protected=grant.publish.protected,
             max_files=grant.publish.max_files,
             max_bytes=grant.publish.max_bytes,
+            max_commits=grant.publish.max_commits,
         ),
         requester=task.requester_name,
     )

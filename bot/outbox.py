@@ -71,17 +71,16 @@ class Outbox:
 
     async def _deliver(self, row: OutboxRow) -> None:
         channel = self.channels.get(row.conversation.channel)
+        if channel is None:
+            await self._dead(row, RejectedError(row.conversation.channel, "the channel is off"))
+            return
         try:
-            if channel is None:
-                raise RejectedError(row.conversation.channel, "the channel is off")
             async with asyncio.timeout(CALL_SECONDS):
                 remote_id = await self._send(channel, row)
         except RateLimitedError as error:
             await self._again(row, error.retry_after, error)
         except AuthError as error:
-            log.error(
-                "outbox_credential_refused", channel=row.conversation.channel, error=str(error)
-            )
+            log.warning("credential_refused", channel=channel.name, error=str(error))
             await self._again(row, AUTH_SECONDS, error)
         except RejectedError as error:
             await self._dead(row, error)

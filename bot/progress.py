@@ -64,28 +64,33 @@ class View(BaseModel):
 
 def advance(view: View, event: Event) -> View:
     """The view after one more event."""
+    return view.model_copy(update=_news(view, event))
+
+
+def _news(view: View, event: Event) -> dict[str, object]:
+    news: dict[str, object] = {}
     match event:
         case Started(agent=agent):
-            return view.model_copy(update={"agent": agent})
+            news = {"agent": agent}
         case Phase():
-            return _phase(view, event)
+            news = _phase(view, event)
         case Plan(entries=entries):
-            steps = tuple(Step(title=e.title, state=StepState(e.status)) for e in entries)
-            return view.model_copy(update={"plan": steps})
+            news = {"plan": tuple(Step(title=e.title, state=StepState(e.status)) for e in entries)}
         case ToolCall(title=title, status=StepStatus.PENDING | StepStatus.RUNNING):
-            return view.model_copy(update={"doing": title})
+            news = {"doing": title}
         case Said(text=text):
-            return view.model_copy(update={"said": text})
+            news = {"said": text}
         case Usage():
-            known = {k: v for k, v in event.model_dump(exclude={"kind"}).items() if v is not None}
-            return view.model_copy(update=known)
+            known = event.model_dump(exclude={"kind"})
+            news = {name: value for name, value in known.items() if value is not None}
         case Egress(verdict="deny", host=host) if host not in view.denied:
-            return view.model_copy(update={"denied": (*view.denied, host)[:MAX_DENIED]})
+            news = {"denied": (*view.denied, host)[:MAX_DENIED]}
         case _:
-            return view
+            pass
+    return news
 
 
-def _phase(view: View, event: Phase) -> View:
+def _phase(view: View, event: Phase) -> dict[str, object]:
     words = PHASE_WORDS[event.name]
     doing = f"{words}: {event.detail}" if event.detail else words
     update: dict[str, object] = {
@@ -95,7 +100,7 @@ def _phase(view: View, event: Phase) -> View:
         step = Step(title=f"{event.name}: {event.detail}", state=StepState(event.status))
         others = tuple(s for s in view.checks if s.title != step.title)
         update["checks"] = (*others, step)
-    return view.model_copy(update=update)
+    return update
 
 
 def card(

@@ -3,6 +3,7 @@
 Every step looks before it acts, so that a publication which was interrupted anywhere can simply begin again.
 """
 
+import asyncio
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ from policies.model import Grant
 from policies.publish import PublishRules, judge
 from runner.errors import WorkspaceError
 from runner.git import Git, PushRejectedError
-from runner.inside.gitread import read_change
+from runner.inside.errors import GitReadError
+from runner.inside.gitread import GitRead
 from runner.protocol import Finished, RunKey
 
 log = structlog.get_logger()
@@ -78,7 +80,7 @@ class Publisher:
             await self._fail(task, _why(error))
         except RateLimitedError as error:
             self._later(task, error.retry_after)
-        except (UnavailableError, WorkspaceError, IntegrationError) as error:
+        except (UnavailableError, WorkspaceError, GitReadError, IntegrationError) as error:
             log.warning("publish_postponed", task=task.id, error=str(error))
             self._later(task, RETRY_SECONDS)
         else:
@@ -99,7 +101,7 @@ class Publisher:
             git = await self._admit(
                 task, hand_in, await forge.access(task.repo, write=False), base_branch, quarantine
             )
-            _judge(quarantine, hand_in, task, grant)
+            await asyncio.to_thread(_judge, quarantine, hand_in, task, grant)
             await self._push(git, task, hand_in, await forge.access(task.repo, write=True))
             files, added, removed = await git.numstat(hand_in.base, hand_in.head)
             pull = await self._pull(forge, task, base_branch, draft=grant.publish.draft)
@@ -255,12 +257,15 @@ class Publisher:
 
 
 def _judge(quarantine: Path, hand_in: HandIn, task: TaskRow, grant: Grant) -> None:
-    change = read_change(
-        quarantine, base=hand_in.base, head=hand_in.head, refs=(f"refs/heads/{task.branch}",)
-    )
+    ref = f"refs/heads/{task.branch}"
+    change = GitRead(quarantine).change(base=hand_in.base, head=hand_in.head, refs=(ref,))
     limits = grant.publish
     rules = PublishRules(
-        protected=tuple(limits.protected), max_files=limits.max_files, max_bytes=limits.max_bytes
+        protected=limits.protected,
+        max_files=limits.max_files,
+        max_bytes=limits.max_bytes,
+        max_commits=limits.max_commits,
+        ref=ref,
     )
     if objections := judge(change, limits=rules):
         raise RefusedError(" ".join(o.sentence for o in objections[:10]))

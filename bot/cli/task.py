@@ -10,7 +10,15 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
-from bot.cli.output import EXIT_FAILED, EXIT_NOT_FOUND, complain, out, print_facts, print_json, print_table
+from bot.cli.output import (
+    EXIT_FAILED,
+    EXIT_NOT_FOUND,
+    complain,
+    out,
+    print_facts,
+    print_json,
+    print_table,
+)
 from bot.handin import HandIns
 from bot.intake import utc_now
 from bot.record import record
@@ -54,7 +62,9 @@ async def _find(conn: AsyncConnection, wanted: str) -> TaskRow:
         if t.id.startswith(wanted.lower()) or t.id.endswith(wanted.lower())
     ]
     if len(found) != 1:
-        complain(f"{'no' if not found else 'more than one'} task {wanted!r}: see `errand task list`")
+        complain(
+            f"{'no' if not found else 'more than one'} task {wanted!r}: see `errand task list`"
+        )
         raise typer.Exit(EXIT_NOT_FOUND)
     return found[0]
 
@@ -130,7 +140,9 @@ def _print_task(found: dict[str, Any]) -> None:
 def logs(
     task: TaskId,
     as_json: AsJson = False,
-    transcript: Annotated[bool, typer.Option(help="The raw transcript of the newest ended run.")] = False,
+    transcript: Annotated[
+        bool, typer.Option(help="The raw transcript of the newest ended run.")
+    ] = False,
 ) -> None:
     """What happened in a task's runs."""
     settings = load_settings()
@@ -159,7 +171,9 @@ def _print_transcript(settings: Settings, row: TaskRow) -> None:
     if not path.exists():
         complain(f"run {row.fence} has no transcript yet")
         raise typer.Exit(EXIT_NOT_FOUND)
-    out.print(gzip.decompress(path.read_bytes()).decode(errors="replace"), markup=False, soft_wrap=True)
+    out.print(
+        gzip.decompress(path.read_bytes()).decode(errors="replace"), markup=False, soft_wrap=True
+    )
 
 
 @app.command()
@@ -169,9 +183,7 @@ def stop(task: TaskId) -> None:
     async def work(store: Store) -> bool:
         async with store.begin() as tx:
             row = await _find(tx, task)
-            return await stop_task(
-                tx, row, by=CLI_ACTOR, command_id=f"cli:{ULID()}", now=utc_now()
-            )
+            return await stop_task(tx, row, by=CLI_ACTOR, command_id=f"cli:{ULID()}", now=utc_now())
 
     if not with_store(load_settings(), work):
         complain("it has ended already, or is being published")
@@ -198,7 +210,9 @@ def retry(task: TaskId) -> None:
                 policy_hash=row.policy_hash,
                 now=now,
             )
-            await record(tx, now=now, actor=CLI_ACTOR, action="retry", task=row.id, decision="granted")
+            await record(
+                tx, now=now, actor=CLI_ACTOR, action="retry", task=row.id, decision="granted"
+            )
             fresh = await tasks.get(tx, row.id)
             if fresh is not None:
                 await mark(tx, fresh, Mark.SEEN, present=True, now=now)

@@ -1,0 +1,57 @@
+"""The processes: `serve`, `work`, and both in one for a small team."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from bot.settings import Settings
+from bot.wiring import open_redis, open_services, open_worker
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """HTTP, channels, dispatch, publication, replies."""
+    async with (
+        open_redis(settings) as redis_url,
+        open_services(settings, redis_url=redis_url) as services,
+    ):
+        log.info("serving", url=settings.public_url, channels=sorted(services.channels))
+        await services.run()
+
+
+async def work(settings: Settings) -> None:
+    """Launches and follows runs on this Docker host."""
+    async with open_redis(settings) as redis_url:
+        await open_worker(settings, redis_url=redis_url).run()
+
+
+async def up(settings: Settings) -> None:
+    """Both, in one process."""
+    async with (
+        open_redis(settings) as redis_url,
+        open_services(settings, redis_url=redis_url) as services,
+    ):
+        log.info("serving", url=settings.public_url, channels=sorted(services.channels))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(services.run())
+            group.create_task(open_worker(settings, redis_url=redis_url).run())
+
+
+def run_until_signalled(main: Coroutine[Any, Any, None]) -> None:
+    """Run it until it ends, or until SIGTERM or SIGINT cancels it; nothing is lost by either."""
+
+    async def watched() -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(main)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, running.cancel)
+            with suppress(asyncio.CancelledError):
+                await running
+
+    asyncio.run(watched())

@@ -1,0 +1,22 @@
+"""Small values by name: how far a poller has read, what a conversation waits for."""
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.store.tables import cursor as table
+from bot.store.writing import upsert
+
+
+async def get(conn: AsyncConnection, name: str) -> str | None:
+    found = await conn.execute(select(table.c.value).where(table.c.name == name))
+    value: str | None = found.scalar_one_or_none()
+    return value
+
+
+async def put(tx: AsyncConnection, name: str, value: str) -> None:
+    insert = upsert(tx, table).values(name=name, value=value)
+    await tx.execute(
+        insert.on_conflict_do_update(
+            index_elements=[table.c.name], set_={"value": insert.excluded.value}
+        )
+    )

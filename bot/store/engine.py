@@ -1,0 +1,102 @@
+"""The store: transactions on one database, and its schema."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from bot.store import schema
+from bot.store.connect import STATEMENT_SECONDS, open_engine, open_migration_engine, parse
+from bot.store.errors import StoreUnavailableError, store_error
+
+WRITER = text("SELECT pg_advisory_xact_lock(4919131752989213764)")  # "Errand" in ASCII, roughly
+
+
+class Store:
+    """Truth. Errors of every method and of both transactions: `StoreError`'s leaves."""
+
+    def __init__(self, url: str, *, statement_seconds: float = STATEMENT_SECONDS) -> None:
+        self._url = parse(url)
+        open_for = partial(open_engine, self._url, statement_seconds=statement_seconds)
+        self._writer = open_for(write=True)
+        self._reader = open_for(write=False)
+
+    @property
+    def dialect(self) -> str:
+        """Sqlite or postgresql."""
+        return self._url.get_backend_name()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that may write: committed at the end of the block, rolled back by an exception.
+
+        There is one at a time in the whole installation, on PostgreSQL as on SQLite; so what was read
+        inside it still holds when it writes. Keep it short and never wait for the network in it.
+        """
+        async with _transaction(self._writer) as tx:
+            if self.dialect == "postgresql":
+                await tx.execute(WRITER)
+            yield tx
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A snapshot that waits for nobody and can't write."""
+        async with _transaction(self._reader) as conn:
+            yield conn
+
+    async def upgrade(self) -> None:
+        """Bring the schema to `head`. Safe twice and from several processes; all or nothing."""
+        await asyncio.to_thread(asyncio.run, _upgrade(self._url))
+
+    async def revision(self) -> str | None:
+        """Version of the schema; None where there is none yet."""
+        async with self.read() as conn:
+            return await conn.run_sync(schema.revision)
+
+    def head(self) -> str:
+        """Version of the schema that this code wants."""
+        return schema.head()
+
+    async def close(self) -> None:
+        """Release connections. Safe twice."""
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    with _translated():
+        async with AsyncExitStack() as stack:
+            try:
+                tx = await stack.enter_async_context(engine.begin())
+            except OSError as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise StoreUnavailableError(reason) from error
+            yield tx
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise store_error(error) from error
+
+
+async def _upgrade(url: URL) -> None:
+    engine = open_migration_engine(url)
+    try:
+        async with _transaction(engine) as tx:
+            await tx.run_sync(_upgrade_alone)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade_alone(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(WRITER)
+    schema.upgrade(connection)

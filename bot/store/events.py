@@ -1,0 +1,64 @@
+"""What happened in runs, each event once."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.store.rows import EventRow
+from bot.store.tables import event as table
+from bot.store.writing import insert_new, insert_new_many
+from runner.protocol import EventRecord
+
+KEY = ("task", "fence", "source", "seq")
+
+
+def _values(record: EventRecord, now: datetime) -> dict[str, Any]:
+    return {
+        "task": record.run.task,
+        "fence": record.run.fence,
+        "source": record.source,
+        "seq": record.seq,
+        "kind": record.event.kind,
+        "at": record.at,
+        "event": record.event.model_dump(mode="json"),
+        "stored_at": now,
+    }
+
+
+async def insert(tx: AsyncConnection, record: EventRecord, *, now: datetime) -> bool:
+    """False if (task, fence, source, seq) is known. The task must exist, the run need not."""
+    return await insert_new(tx, table, _values(record, now))
+
+
+async def insert_many(
+    tx: AsyncConnection, records: Sequence[EventRecord], *, now: datetime
+) -> list[bool]:
+    return await insert_new_many(tx, table, [_values(r, now) for r in records], key=KEY)
+
+
+async def of_task(
+    conn: AsyncConnection, task: str, *, fence: int | None = None, limit: int = 10_000
+) -> list[EventRow]:
+    """In the order in which they happened, run by run."""
+    query = select(table).where(table.c.task == task)
+    if fence is not None:
+        query = query.where(table.c.fence == fence)
+    order = (table.c.fence, table.c.at, table.c.source, table.c.seq)
+    rows = await conn.execute(query.order_by(*order).limit(limit))
+    return [_row(row) for row in rows.mappings()]
+
+
+def _row(row: RowMapping) -> EventRow:
+    record = EventRecord.model_validate(
+        {
+            "run": {"task": row["task"], "fence": row["fence"]},
+            "source": row["source"],
+            "seq": row["seq"],
+            "at": row["at"],
+            "event": row["event"],
+        }
+    )
+    return EventRow(record=record, stored_at=row["stored_at"])

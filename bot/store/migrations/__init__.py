@@ -1,0 +1,1 @@
+"""The schema's history. Forward only: going back means restoring the backup."""

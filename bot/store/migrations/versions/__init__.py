@@ -1,0 +1,1 @@
+"""One module per version, named after its revision."""

@@ -1,0 +1,186 @@
+"""What Errand has to say: each message once, in order within its conversation, one in flight.
+
+A row goes pending → sending → sent, and back to pending when a newer version was put in its place,
+when sending failed for now (`again`), or when the sender vanished (`expired`).
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    RowMapping,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.store.columns import UtcTime
+from bot.store.rows import OutboxRow
+from bot.store.tables import PENDING, SENDING
+from bot.store.tables import outbox as table
+from bot.store.writing import insert_new
+
+URGENT, NORMAL = 0, 1
+UNSENT = ("pending", "sending")
+
+
+async def put(tx: AsyncConnection, row: OutboxRow) -> bool:
+    """False if (task, kind, seq) has been put before."""
+    values = row.model_dump(exclude={"urgent", "conversation"})
+    values["conversation"] = row.conversation
+    values["rank"] = URGENT if row.urgent else NORMAL
+    return await insert_new(tx, table, values)
+
+
+async def replace(
+    tx: AsyncConnection,
+    *,
+    task: str,
+    kind: str,
+    seq: str,
+    payload: dict[str, Any],
+    now: datetime,
+    urgent: bool = False,
+) -> bool:
+    """Put a newer version in a row's place; False if there is no row or it says the same already.
+
+    A row in flight stays so, and is pending again after `sent`. A waiting row keeps its place, its
+    urgency and its `next_at`, so a newer version does not end the wait that a rate limit asked for.
+    """
+    rank = URGENT if urgent else NORMAL
+    unsent = table.c.state.in_(UNSENT)
+    changes = {
+        "payload": payload,
+        "version": table.c.version + 1,
+        "state": case((table.c.state == "sending", "sending"), else_="pending"),
+        "rank": case((and_(unsent, table.c.rank < rank), table.c.rank), else_=rank),
+        "next_at": case((unsent, table.c.next_at), else_=literal(now, UtcTime)),
+        "tries": case((unsent, table.c.tries), else_=0),
+    }
+    other = table.c.payload != payload
+    done = await tx.execute(update(table).where(_named(task, kind, seq), other).values(changes))
+    return done.rowcount == 1
+
+
+async def claim(
+    tx: AsyncConnection, *, now: datetime, lease_seconds: float, limit: int
+) -> list[OutboxRow]:
+    """Take rows to send, the urgent and the oldest first: at most one per conversation.
+
+    Only the first waiting row of a conversation is taken, when it is due and none is in flight
+    there; so a row that waits for its next try holds back those behind it.
+    """
+    due = _heads(select(table.c.ordinal)).where(table.c.next_at <= now)
+    chosen = due.order_by(*_order(table)).limit(limit).with_for_update(of=table, skip_locked=True)
+    ordinals = (await tx.execute(chosen)).scalars().all()
+    if not ordinals:
+        return []
+    changes = {
+        "state": "sending",
+        "tries": table.c.tries + 1,
+        "claim_until": now + timedelta(seconds=lease_seconds),
+        "first_claim_at": func.coalesce(table.c.first_claim_at, literal(now, UtcTime)),
+    }
+    mine = (table.c.ordinal.in_(ordinals), table.c.state == PENDING)
+    claimed = await tx.execute(update(table).where(*mine).values(changes).returning(table))
+    rows = sorted(claimed.mappings(), key=lambda row: ordinals.index(row["ordinal"]))
+    return [_row(row) for row in rows]
+
+
+async def sent(
+    tx: AsyncConnection, row_id: str, *, version: int, remote_id: str, now: datetime
+) -> None:
+    """Note a delivered version, whoever holds the row by now. Safe twice."""
+    newer = table.c.version > version
+    changes = {
+        "state": case((newer, "pending"), else_="sent"),
+        "next_at": case((newer, literal(now, UtcTime)), else_=table.c.next_at),
+        "sent_version": version,
+        "remote_id": remote_id or table.c.remote_id,
+        "claim_until": None,
+        "tries": 0,
+        "error": "",
+    }
+    mine = (table.c.id == row_id, table.c.sent_version < version)
+    await tx.execute(update(table).where(*mine).values(changes))
+
+
+async def again(tx: AsyncConnection, row_id: str, *, next_at: datetime, error: str) -> None:
+    """It did not go out now; try at `next_at`."""
+    mine = (table.c.id == row_id, table.c.state == SENDING)
+    changes = {"state": "pending", "next_at": next_at, "claim_until": None, "error": error}
+    await tx.execute(update(table).where(*mine).values(changes))
+
+
+async def dead(tx: AsyncConnection, row_id: str, *, error: str) -> None:
+    """It will not go out; those behind it may. A newer version makes it pending again."""
+    mine = (table.c.id == row_id, table.c.state.in_(UNSENT))
+    changes = {"state": "dead", "claim_until": None, "error": error}
+    await tx.execute(update(table).where(*mine).values(changes))
+
+
+async def expired(tx: AsyncConnection, *, now: datetime) -> list[OutboxRow]:
+    """Free rows whose sender vanished; they may or may not have gone out since `first_claim_at`."""
+    gone = (table.c.state == SENDING, table.c.claim_until < now)
+    changes = {"state": "pending", "claim_until": None}
+    freed = await tx.execute(update(table).where(*gone).values(changes).returning(table))
+    return [_row(row) for row in freed.mappings()]
+
+
+async def get(conn: AsyncConnection, task: str, kind: str, seq: str) -> OutboxRow | None:
+    rows = await conn.execute(select(table).where(_named(task, kind, seq)))
+    row = rows.mappings().first()
+    return None if row is None else _row(row)
+
+
+async def of_task(conn: AsyncConnection, task: str) -> list[OutboxRow]:
+    """In the order in which they were put."""
+    query = select(table).where(table.c.task == task).order_by(table.c.created_at, table.c.ordinal)
+    return [_row(row) for row in (await conn.execute(query)).mappings()]
+
+
+async def unsent(conn: AsyncConnection, task: str) -> int:
+    waiting = (table.c.task == task, table.c.state.in_(UNSENT))
+    query = select(func.count()).select_from(table).where(*waiting)
+    return int((await conn.execute(query)).scalar_one())
+
+
+async def next_due(conn: AsyncConnection) -> datetime | None:
+    """When the next row could be claimed, if none is put and none comes back before."""
+    found = await conn.execute(_heads(select(func.min(table.c.next_at))))
+    due: datetime | None = found.scalar_one()
+    return due
+
+
+def _named(task: str, kind: str, seq: str) -> ColumnElement[bool]:
+    return and_(table.c.task == task, table.c.kind == kind, table.c.seq == seq)
+
+
+def _order(rows: FromClause) -> tuple[ColumnElement[Any], ...]:
+    return rows.c.rank, rows.c.created_at, rows.c.ordinal
+
+
+def _heads(query: Select[Any]) -> Select[Any]:
+    """Waiting rows that are the first of a conversation in which nothing is in flight."""
+    other = table.alias("other")
+    here = other.c.conversation == table.c.conversation
+    before = and_(other.c.state == PENDING, tuple_(*_order(other)) < tuple_(*_order(table)))
+    return query.where(
+        table.c.state == PENDING,
+        ~exists().where(here, other.c.state == SENDING),
+        ~exists().where(here, before),
+    )
+
+
+def _row(row: RowMapping) -> OutboxRow:
+    values = {name: row[name] for name in OutboxRow.model_fields if name != "urgent"}
+    return OutboxRow.model_validate({**values, "urgent": row["rank"] == URGENT})

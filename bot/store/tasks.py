@@ -1,0 +1,179 @@
+"""Tasks: the rows that the whole of Errand is about."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Required, TypedDict, Unpack
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import update as sql_update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.states import LIVE, TERMINAL, TaskState, check_move
+from bot.store.rows import TaskRow
+from bot.store.tables import task as table
+from bot.store.writing import insert_new
+from integrations.channel import Conversation
+
+
+class _Columns(TypedDict, total=False):
+    message_id: str
+    requester: str
+    requester_name: str
+    title: str
+    link: str
+    forge: str
+    repo: str
+    repo_reason: str
+    branch: str
+    prompt: str
+    grant: dict[str, Any]
+    policy_hash: str
+    round: int
+    attempts: int
+    pull_url: str
+    reason: str
+    ended_at: datetime | None
+
+
+class TaskChanges(_Columns, total=False):
+    """What a move may change besides the state."""
+
+    changed_at: Required[datetime]
+    new_fence: int
+    """The fence afterwards; `fence` is the one that is expected."""
+
+
+class TaskUpdate(_Columns, total=False):
+    changed_at: datetime
+    fence: int
+
+
+class FollowUp(TypedDict, total=False):
+    """What the new round of an ended task begins with."""
+
+    message_id: Required[str]
+    prompt: Required[str]
+    grant: Required[dict[str, Any]]
+    policy_hash: Required[str]
+    requester: str
+    requester_name: str
+    link: str
+
+
+async def insert(tx: AsyncConnection, row: TaskRow) -> bool:
+    """False if there is a task of the same origin."""
+    return await insert_new(tx, table, dict(row))
+
+
+async def get(conn: AsyncConnection, task_id: str) -> TaskRow | None:
+    return await _first(conn, select(table).where(table.c.id == task_id))
+
+
+async def for_conversation(conn: AsyncConnection, conversation: Conversation) -> TaskRow | None:
+    """The newest task of a conversation."""
+    here = select(table).where(table.c.conversation == conversation)
+    return await _first(conn, here.order_by(table.c.created_at.desc(), table.c.id.desc()))
+
+
+async def listing(
+    conn: AsyncConnection, *, states: Collection[TaskState] | None = None, limit: int = 50
+) -> list[TaskRow]:
+    """Newest first."""
+    query = select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+    return await _all(conn, query if states is None else query.where(table.c.state.in_(states)))
+
+
+async def queued(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:
+    """Oldest first: a task that is queued again does not lose its place."""
+    query = select(table).where(table.c.state == TaskState.QUEUED)
+    return await _all(conn, query.order_by(table.c.created_at, table.c.id).limit(limit))
+
+
+async def in_states(
+    conn: AsyncConnection, states: Collection[TaskState], *, limit: int = 1000
+) -> list[TaskRow]:
+    """Those first that changed longest ago."""
+    query = select(table).where(table.c.state.in_(states))
+    return await _all(conn, query.order_by(table.c.changed_at, table.c.id).limit(limit))
+
+
+async def move(
+    tx: AsyncConnection,
+    task_id: str,
+    *,
+    to: TaskState,
+    old: Collection[TaskState],
+    fence: int | None = None,
+    **values: Unpack[TaskChanges],
+) -> bool:
+    """Compare-and-set: True for exactly one of many who try the same move.
+
+    Without `ended_at` a move to a terminal state ends at `changed_at`. `IllegalMoveError` for a
+    move that the state machine does not have, whatever the task's state.
+    """
+    for state in old:
+        check_move(state, to)
+    changes: dict[str, Any] = {**values}
+    if "new_fence" in changes:
+        changes["fence"] = changes.pop("new_fence")
+    if to in TERMINAL:
+        changes.setdefault("ended_at", values["changed_at"])
+    expected = [table.c.id == task_id, table.c.state.in_(old)]
+    if fence is not None:
+        expected.append(table.c.fence == fence)
+    return await _change(tx, expected, {**changes, "state": to})
+
+
+async def update(tx: AsyncConnection, task_id: str, **values: Unpack[TaskUpdate]) -> bool:
+    return await _change(tx, [table.c.id == task_id], {**values})
+
+
+async def reopen(
+    tx: AsyncConnection, task_id: str, *, now: datetime, **values: Unpack[FollowUp]
+) -> bool:
+    """Begin the next round of an ended task; False if it has not ended."""
+    fresh: dict[str, Any] = {
+        "state": TaskState.QUEUED,
+        "round": table.c.round + 1,
+        "attempts": 0,
+        "reason": "",
+        "changed_at": now,
+        "ended_at": None,
+    }
+    ended = [table.c.id == task_id, table.c.state.in_(TERMINAL)]
+    return await _change(tx, ended, {**values, **fresh})
+
+
+async def count_live(
+    conn: AsyncConnection, *, requester: str | None = None, repo: str | None = None
+) -> int:
+    """Tasks that have not ended, of this person and on this repository where given."""
+    query = select(func.count()).select_from(table).where(table.c.state.in_(LIVE))
+    if requester is not None:
+        query = query.where(table.c.requester == requester)
+    if repo is not None:
+        query = query.where(table.c.repo == repo)
+    return int((await conn.execute(query)).scalar_one())
+
+
+async def counts(conn: AsyncConnection) -> dict[TaskState, int]:
+    """Every state with its number of tasks, also 0."""
+    query = select(table.c.state, func.count()).group_by(table.c.state)
+    found = {state: int(number) for state, number in await conn.execute(query)}
+    return {state: found.get(state, 0) for state in TaskState}
+
+
+async def _change(
+    tx: AsyncConnection, expected: Sequence[ColumnElement[bool]], changes: dict[str, Any]
+) -> bool:
+    done = await tx.execute(sql_update(table).where(*expected).values(changes))
+    return done.rowcount == 1
+
+
+async def _first(conn: AsyncConnection, query: Select[Any]) -> TaskRow | None:
+    rows = await _all(conn, query.limit(1))
+    return rows[0] if rows else None
+
+
+async def _all(conn: AsyncConnection, query: Select[Any]) -> list[TaskRow]:
+    return [TaskRow.model_validate(dict(row)) for row in (await conn.execute(query)).mappings()]

@@ -1,0 +1,211 @@
+"""The composition root: settings become services, and what was opened is closed here."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from rich.console import Console
+from runner.worker import Worker, WorkerConfig
+
+from bot.apply import Applier
+from bot.bus import Bus
+from bot.desk import Desk
+from bot.dispatch import Dispatcher
+from bot.handin import HandIns
+from bot.intake import Intake, Signal
+from bot.outbox import Outbox
+from bot.publish import Publisher
+from bot.settings import Settings, worker_token
+from bot.store.engine import Store
+from bot.valkey import embedded_valkey
+from bot.web import create_app, serve_http
+from bot.worker_api import WorkerApi
+from integrations.channel import Channel
+from integrations.console.channel import ConsoleChannel
+from integrations.forge import Forge
+from integrations.github.forge import GitHubForge
+from integrations.localforge.forge import LocalForge
+from integrations.slack.channel import SlackChannel
+from policies.load import load_policy
+from policies.model import Policy
+from runner.docker.backend import DockerBackend
+from runner.sandbox import SandboxBackend
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What `errand serve` is made of."""
+
+    settings: Settings
+    policy: Policy
+    store: Store
+    bus: Bus
+    channels: dict[str, Channel]
+    forges: dict[str, Forge]
+    intake: Intake
+    outbox: Outbox
+    app: FastAPI
+    loops: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
+
+    async def run(self) -> None:
+        """All loops and the HTTP server, until one fails or all are cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for loop in self.loops:
+                group.create_task(loop())
+            for channel in self.channels.values():
+                group.create_task(channel.listen(self.intake.receive))
+            group.create_task(serve_http(self.app, self.settings.http))
+
+
+def open_channels(settings: Settings) -> dict[str, Channel]:
+    channels: dict[str, Channel] = {}
+    if settings.slack is not None:
+        channels["slack"] = SlackChannel(settings.slack)
+    else:
+        log.info("channel_off", channel="slack", hint="set ERRAND_SLACK__BOT_TOKEN to turn it on")
+    return channels
+
+
+def open_forges(settings: Settings) -> dict[str, Forge]:
+    forges: dict[str, Forge] = {
+        "local": LocalForge(root=settings.data_dir / "forge", base_url=settings.public_url)
+    }
+    if settings.github is not None:
+        forges["github"] = GitHubForge(settings.github)
+    else:
+        log.info("forge_off", forge="github", hint="set ERRAND_GITHUB__TOKEN to turn it on")
+    return forges
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, *, redis_url: str, more_channels: Sequence[Channel] = ()
+) -> AsyncIterator[Services]:
+    """Open everything that `serve` needs; the database is brought up to date."""
+    async with AsyncExitStack() as stack:
+        policy = load_policy(settings.policy_file)
+        log.info("policy_loaded", hash=policy.hash, file=str(settings.policy_file or "default"))
+        store = Store(settings.database)
+        stack.push_async_callback(store.close)
+        await store.upgrade()
+        bus = await Bus.open(redis_url)
+        stack.push_async_callback(bus.close)
+        channels = open_channels(settings) | {c.name: c for c in more_channels}
+        forges = open_forges(settings)
+        for channel in channels.values():
+            stack.push_async_callback(channel.close)
+        for forge in forges.values():
+            stack.push_async_callback(forge.close)
+        yield _assemble(settings, policy, store=store, bus=bus, channels=channels, forges=forges)
+
+
+def _assemble(
+    settings: Settings,
+    policy: Policy,
+    *,
+    store: Store,
+    bus: Bus,
+    channels: dict[str, Channel],
+    forges: dict[str, Forge],
+) -> Services:
+    arrived, queued, spoken, commanded, finished = (Signal() for _ in range(5))
+    handed_in = HandIns(settings.data_dir)
+    intake = Intake(store=store, arrived=arrived)
+    desk = Desk(
+        store=store,
+        policy=policy,
+        arrived=arrived,
+        queued=queued,
+        spoken=spoken,
+        commanded=commanded,
+    )
+    dispatcher = Dispatcher(
+        store=store, bus=bus, policy=policy, queued=queued, spoken=spoken, commanded=commanded
+    )
+    applier = Applier(store=store, bus=bus, spoken=spoken, finished=finished, queued=queued)
+    publisher = Publisher(
+        store=store,
+        forges=forges,
+        handed_in=handed_in,
+        root=settings.data_dir / "publish",
+        finished=finished,
+        spoken=spoken,
+    )
+    outbox = Outbox(store=store, channels=channels, spoken=spoken)
+    routers = [c.routes(intake.receive) for c in channels.values()]
+    routers += [f.routes() for f in forges.values()]
+    api = WorkerApi(
+        store=store,
+        forges=forges,
+        handed_in=handed_in,
+        token=worker_token(settings),
+        installation=settings.installation,
+    )
+    routers.append(api.routes())
+    return Services(
+        settings=settings,
+        policy=policy,
+        store=store,
+        bus=bus,
+        channels=channels,
+        forges=forges,
+        intake=intake,
+        outbox=outbox,
+        app=create_app(r for r in routers if r is not None),
+        loops=(
+            desk.run,
+            dispatcher.run,
+            dispatcher.run_commands,
+            applier.run,
+            publisher.run,
+            outbox.run,
+        ),
+    )
+
+
+@asynccontextmanager
+async def open_redis(settings: Settings) -> AsyncIterator[str]:
+    """The URL of a Redis: the one of the settings, else the embedded one for as long as the block runs."""
+    if settings.redis_url:
+        yield settings.redis_url
+        return
+    async with embedded_valkey(settings.data_dir / "valkey") as url:
+        yield url
+
+
+def open_worker(settings: Settings, *, redis_url: str) -> Worker:
+    return Worker(
+        WorkerConfig(
+            redis_url=redis_url,
+            serve_url=settings.serve_url,
+            token=worker_token(settings),
+            data_dir=settings.data_dir,
+            installation=settings.installation,
+            slots=settings.work.slots,
+        ),
+        backend=open_sandboxes(settings),
+    )
+
+
+def open_sandboxes(settings: Settings) -> SandboxBackend:
+    return DockerBackend(settings.work.docker_host or None)
+
+
+def open_console(lines: AsyncIterator[str] | None) -> ConsoleChannel:
+    """The terminal as a channel, for the demo."""
+    return ConsoleChannel(out=Console(highlight=False), user="you", lines=lines)
+
+
+async def open_local_repo(settings: Settings, *, repo: str, files: Mapping[str, str]) -> None:
+    """A repository in the local forge; left alone if it is there."""
+    forge = LocalForge(settings.data_dir / "forge", settings.public_url)
+    try:
+        await forge.create_repo(repo, files)
+    finally:
+        await forge.close()

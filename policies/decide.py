@@ -1,0 +1,225 @@
+"""May this person do this, here, on this repository, with this agent? Pure, total, default deny.
+
+A rule allows what its five lists name together; the first rule that covers the whole request
+decides what is granted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from policies.model import (
+    PROFILES,
+    Ask,
+    Choice,
+    Grant,
+    GrantLimits,
+    GrantPublish,
+    Policy,
+    Refusal,
+    RepoPolicy,
+    Rule,
+)
+from policies.names import is_agent, is_repo
+
+MAX_OPTIONS = 10
+MAX_NAMED = 3
+_MIB = 1024**2
+
+
+def decide(policy: Policy, ask: Ask) -> Grant | Refusal | Choice:
+    if ask.repo is not None:
+        return _named(policy, ask, ask.repo)
+    if ask.action != "start":
+        return _refusal(policy, f"Say which repository you want to {ask.action} work on.", "repos")
+    return _routed(policy, ask)
+
+
+def _named(policy: Policy, ask: Ask, wanted: str) -> Grant | Refusal:
+    # Forges do not tell capitals apart, and people do not type them.
+    repo = next((name for name in policy.repos if name.lower() == wanted.lower()), None)
+    if repo is None:
+        return _refusal(policy, _unknown_repo(wanted), "repos")
+    return _on(policy, ask, repo, because="named in the request")
+
+
+def _unknown_repo(wanted: str) -> str:
+    if is_repo(wanted):
+        return f"The policy does not list {wanted} under `repos`."
+    return "That is not the name of a repository; write it as owner/name."
+
+
+def _routed(policy: Policy, ask: Ask) -> Grant | Refusal | Choice:
+    """The default of the place, else the only repository open to the person, else a question."""
+    allowed = tuple(name for name in sorted(policy.repos) if _covering(policy, ask, name).rules)
+    default = _default_for(policy, ask.where)
+    if default is not None and (default in allowed or not allowed):
+        return _on(policy, ask, default, because=f"the default of {ask.where}")
+    if default is not None:
+        return _choice(f"{default}, the default of {ask.where}, is not open to you here.", allowed)
+    if len(allowed) == 1:
+        return _on(policy, ask, allowed[0], because="the only one allowed here")
+    if allowed:
+        return _choice("Several repositories are open to you here.", allowed)
+    return _nearest_refusal(policy, ask)
+
+
+def _default_for(policy: Policy, where: str) -> str | None:
+    for pattern in (where, f"{where.partition(':')[0]}:*", "*"):
+        for name, repo in policy.repos.items():
+            if pattern in repo.default_for:
+                return name
+    return None
+
+
+def _choice(why: str, allowed: tuple[str, ...]) -> Choice:
+    more = " (or name another as owner/name)" if len(allowed) > MAX_OPTIONS else ""
+    return Choice(text=f"{why} Which one is meant{more}?", options=allowed[:MAX_OPTIONS])
+
+
+def _nearest_refusal(policy: Policy, ask: Ask) -> Refusal:
+    """No repository is open: say what is missing for the one that came nearest."""
+    nearest = max(
+        (_covering(policy, ask, name) for name in sorted(policy.repos)),
+        key=lambda covered: covered.passed,
+        default=None,
+    )
+    if nearest is None:
+        return _refusal(policy, "The policy lists no repository under `repos`.", "repos")
+    return _refusal(policy, nearest.missing, nearest.rule)
+
+
+def _on(policy: Policy, ask: Ask, repo: str, *, because: str) -> Grant | Refusal:
+    covered = _covering(policy, ask, repo)
+    if not covered.rules:
+        return _refusal(policy, covered.missing, covered.rule)
+    rule = policy.rules[covered.rules[0]]
+    return _grant(policy, ask, rule, repo=repo, because=because, rule_id=covered.rule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Covering:
+    """Which rules cover a request; if none, what was missing in the rules that came nearest."""
+
+    rules: tuple[int, ...]
+    rule: str
+    missing: str
+    passed: int
+
+
+def _covering(policy: Policy, ask: Ask, repo: str) -> _Covering:
+    left = tuple(range(len(policy.rules)))
+    rule_id = "rules"
+    for passed, (test, missing) in enumerate(_tests(policy, ask, repo)):
+        kept = tuple(i for i in left if test(policy.rules[i]))
+        if not kept:
+            rules = [(i, policy.rules[i]) for i in left]
+            return _Covering(rules=(), rule=rule_id, missing=missing(rules), passed=passed)
+        left, rule_id = kept, f"rules[{kept[0]}]"
+    return _Covering(rules=left, rule=rule_id, missing="", passed=5)
+
+
+_Numbered = list[tuple[int, Rule]]
+_Test = tuple[Callable[[Rule], bool], Callable[[_Numbered], str]]
+
+
+def _tests(policy: Policy, ask: Ask, repo: str) -> tuple[_Test, ...]:
+    """What a rule must fulfil, in the order in which a person wants to hear of it."""
+    actions = {ask.action}
+    if ask.task_requester == ask.person:
+        actions.add("start")  # who may start work here may also steer and stop their own
+    return (
+        (
+            lambda rule: any(_is_one_of(policy, ask.person, who) for who in rule.who),
+            lambda _: "The policy has no rule that names you.",
+        ),
+        (
+            lambda rule: any(_is_at(ask.where, place) for place in rule.where),
+            lambda rules: f"The policy names you, but not in {ask.where} ({_ids(rules)}).",
+        ),
+        (
+            lambda rule: not {repo, "*"}.isdisjoint(rule.repos),
+            lambda rules: f"The policy does not open {repo} to you here ({_ids(rules)}).",
+        ),
+        (
+            lambda rule: not actions.isdisjoint(rule.may),
+            lambda rules: (
+                f"The policy does not let you {ask.action} work on {repo} here ({_ids(rules)})."
+            ),
+        ),
+        (
+            lambda rule: ask.agent is None or not {ask.agent, "*"}.isdisjoint(rule.agents),
+            lambda rules: (
+                f"The policy allows only {_agents(rules)} here, not {_agent(ask)} ({_ids(rules)})."
+            ),
+        ),
+    )
+
+
+def _is_one_of(policy: Policy, person: str, who: str) -> bool:
+    if who == "*":
+        return True
+    # A group's name has no colon, so that nobody is taken for a group by their id.
+    return person == who if ":" in who else person in policy.people.get(who, ())
+
+
+def _is_at(where: str, place: str) -> bool:
+    return place in {"*", where} or (place.endswith(":*") and where.startswith(place[:-1]))
+
+
+def _ids(rules: _Numbered) -> str:
+    more = ", …" if len(rules) > MAX_NAMED else ""
+    return ", ".join(f"rules[{i}]" for i, _ in rules[:MAX_NAMED]) + more
+
+
+def _agent(ask: Ask) -> str:
+    return (
+        f"the agent {ask.agent}" if ask.agent and is_agent(ask.agent) else "an agent of that name"
+    )
+
+
+def _agents(rules: _Numbered) -> str:
+    return ", ".join(sorted({agent for _, rule in rules for agent in rule.agents}))
+
+
+def _refusal(policy: Policy, reason: str, rule: str) -> Refusal:
+    who = {w for r in policy.rules if "settings" in r.may for w in r.who}
+    groups = sorted(w for w in who if w != "*" and ":" not in w)
+    persons = sorted(w for w in who if ":" in w)
+    names = [*(f"members of {group}" for group in groups), *persons]
+    text = " or ".join(names) or "whoever edits the policy file"
+    return Refusal(reason=reason, rule=rule, who_can_change=f"This can be changed by {text}.")
+
+
+def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rule_id: str) -> Grant:
+    described = policy.repos[repo]
+    return Grant(
+        action=ask.action,
+        repo=repo,
+        repo_reason=because,
+        forge=described.forge,
+        agents=("*",) if "*" in rule.agents else rule.agents,
+        agent=ask.agent,
+        rule=rule_id,
+        egress=_hosts(described),
+        private_hosts=tuple(sorted({h.host for h in described.egress.hosts if h.private})),
+        limits=_limits(policy),
+        publish=GrantPublish(**described.publish.model_dump()),
+    )
+
+
+def _hosts(repo: RepoPolicy) -> tuple[str, ...]:
+    named = {rule.host for rule in repo.egress.hosts}
+    return tuple(sorted(named.union(*(PROFILES.get(p, ()) for p in repo.egress.profiles))))
+
+
+def _limits(policy: Policy) -> GrantLimits:
+    limits = policy.limits
+    return GrantLimits(
+        wall_minutes=limits.wall_minutes,
+        cost_usd=limits.cost_usd,
+        turns=limits.turns,
+        memory_mib=limits.memory // _MIB,
+        cpus=limits.cpus,
+        pids=limits.pids,
+        disk_mib=limits.disk // _MIB,
+    )

@@ -1,0 +1,151 @@
+"""The spellings that a policy accepts: people, places, repositories, agents, hosts, sizes."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from policies.egress import canonical_host
+
+_CHANNEL = r"[a-z][a-z0-9_-]{0,31}"
+_WORD = r"[!-)+-~]{1,200}"  # printable ASCII without space and `*`
+_PERSON = re.compile(rf"{_CHANNEL}:{_WORD}")
+_PLACE = re.compile(rf"{_CHANNEL}:(?:{_WORD}|\*)")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_AGENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_REPO = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
+_SECRET = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
+_SIZE = re.compile(r"([0-9]{1,15}) ?([kmgt]i?b|b)", re.IGNORECASE)
+_UPSTREAM = re.compile(r"([^:/]+):([1-9][0-9]{0,4})")
+_URL = re.compile(r"https://([^:/?#@]+)(?::([1-9][0-9]{0,4}))?(?:/[A-Za-z0-9._~/-]*)?")
+
+_HIGHEST_PORT = 65535
+
+_UNITS = {
+    "b": 1,
+    **{f"{letter}b": 1000 ** (i + 1) for i, letter in enumerate("kmgt")},
+    **{f"{letter}ib": 1024 ** (i + 1) for i, letter in enumerate("kmgt")},
+}
+
+
+def is_repo(text: str) -> bool:
+    return _REPO.fullmatch(text) is not None and not text.endswith(".git")
+
+
+def is_agent(text: str) -> bool:
+    return _AGENT.fullmatch(text) is not None
+
+
+def _is_host(text: str) -> bool:
+    return canonical_host(text.encode("ascii", "replace")) == text
+
+
+def _person(text: str) -> str:
+    if not _PERSON.fullmatch(text):
+        raise ValueError("write a person as channel:id, like slack:U0DANA")
+    return text
+
+
+def _place(text: str) -> str:
+    if text != "*" and not _PLACE.fullmatch(text):
+        raise ValueError('write a place as channel:id, like slack:C0WEB, or "slack:*", or "*"')
+    return text
+
+
+def _who(text: str) -> str:
+    if text != "*" and not _NAME.fullmatch(text) and not _PERSON.fullmatch(text):
+        raise ValueError('write a group of `people`, a person as channel:id, or "*"')
+    return text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("a name has small letters, digits, - and _, and starts with a letter")
+    return text
+
+
+def _agent(text: str) -> str:
+    if text != "*" and not is_agent(text):
+        raise ValueError('write the name of an agent, like claude-code, or "*"')
+    return text
+
+
+def _repo(text: str) -> str:
+    if not is_repo(text):
+        raise ValueError("write a repository as owner/name, like acme/web (no URL, no wildcard)")
+    return text
+
+
+def _repo_or_all(text: str) -> str:
+    return text if text == "*" else _repo(text)
+
+
+def _host(text: str) -> str:
+    if not _is_host(text):
+        raise ValueError(
+            "write one whole host name in small letters, like api.acme.com"
+            " (no wildcard, no address, no port, no URL)"
+        )
+    if text.endswith(".internal") and text.count(".") == 1:
+        raise ValueError("NAME.internal is kept for Errand's own endpoints; use a longer name")
+    return text
+
+
+def _secret(text: str) -> str:
+    # The value is not repeated: it may be a key that was pasted here by mistake.
+    if not _SECRET.fullmatch(text):
+        raise ValueError("write the NAME of the secret, like ANTHROPIC_API_KEY, never its value")
+    return text
+
+
+def _port(text: str | None) -> bool:
+    return text is None or int(text) <= _HIGHEST_PORT
+
+
+def _upstream(text: str) -> str:
+    match = _UPSTREAM.fullmatch(text)
+    if not match or not _port(match[2]) or not _is_host(match[1]):
+        raise ValueError("write host:port, like db.staging.acme.internal:5432")
+    return text
+
+
+def _url(text: str) -> str:
+    match = _URL.fullmatch(text)
+    if not match or not _port(match[2]) or not _is_host(match[1]):
+        raise ValueError("write https://host, with a port and a path if needed")
+    return text
+
+
+def _glob(text: str) -> str:
+    parts = text.strip("/").split("/")
+    if not text.isprintable() or "\\" in text or text.startswith("!"):
+        raise ValueError("a path pattern has no backslash, no control character and no leading !")
+    if not all(parts) or not {".", ".."}.isdisjoint(parts):
+        raise ValueError("a path pattern has no empty part, no . and no ..")
+    return text
+
+
+def _size(value: object) -> object:
+    """Bytes. MB and its like count by 1000, MiB and its like by 1024, a bare number is bytes."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value)
+    if not match:
+        raise ValueError("write a size like 5MB (1 MB = 1000 kB) or 4GiB (1 GiB = 1024 MiB)")
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+Person = Annotated[str, AfterValidator(_person)]
+Place = Annotated[str, AfterValidator(_place)]
+Who = Annotated[str, AfterValidator(_who)]
+Name = Annotated[str, AfterValidator(_name)]
+AgentOrAll = Annotated[str, AfterValidator(_agent)]
+RepoName = Annotated[str, AfterValidator(_repo)]
+RepoOrAll = Annotated[str, AfterValidator(_repo_or_all)]
+Host = Annotated[str, AfterValidator(_host)]
+SecretName = Annotated[str, AfterValidator(_secret)]
+Upstream = Annotated[str, AfterValidator(_upstream)]
+HttpsUrl = Annotated[str, AfterValidator(_url)]
+Glob = Annotated[str, AfterValidator(_glob)]
+Size = Annotated[int, Field(strict=True), BeforeValidator(_size)]
+Count = Annotated[int, Field(strict=True)]

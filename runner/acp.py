@@ -1,0 +1,321 @@
+"""The client's side of the Agent Client Protocol, without I/O: messages of the agent in, outcomes out.
+
+State is a fold over what the agent wrote, so that whoever reads the same transcript knows the same. We offer the
+agent neither files nor terminals: it has its own, inside its container.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from acp import schema
+from acp.meta import PROTOCOL_VERSION
+from pydantic import BaseModel, ValidationError
+
+from runner.errors import AgentProtocolError
+from runner.protocol import Plan, PlanEntry, Said, StepStatus, ToolCall, Usage
+
+SAID_CHARACTERS: Final = 12_000
+OUTPUT_CHARACTERS: Final = 4_000
+TITLE_CHARACTERS: Final = 300
+REMEMBERED_TOOLS: Final = 500
+METHOD_NOT_FOUND: Final = -32601
+_ID_CHARACTERS = 100
+_Model = TypeVar("_Model", bound=BaseModel)
+
+_STEP: Final[Mapping[str | None, StepStatus]] = {
+    None: StepStatus.PENDING,
+    "pending": StepStatus.PENDING,
+    "in_progress": StepStatus.RUNNING,
+    "completed": StepStatus.DONE,
+    "failed": StepStatus.FAILED,
+}
+_UPDATES: Final[Mapping[str, type[BaseModel]]] = {
+    "agent_message_chunk": schema.AgentMessageChunk,
+    "agent_thought_chunk": schema.AgentThoughtChunk,
+    "plan": schema.AgentPlanUpdate,
+    "tool_call": schema.ToolCallStart,
+    "tool_call_update": schema.ToolCallProgress,
+    "usage_update": schema.UsageUpdate,
+}
+"""The updates that mean something to us; others are ignored."""
+_CONSENT: Final = ("allow_once", "allow_always", "reject_once", "reject_always")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Something to send to the agent, with the key that makes it safe to send twice."""
+
+    key: str
+    msg: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Initialized:
+    """The agent speaks our version."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """The agent has a session for prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    stop_reason: schema.StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The agent answered a request with an error."""
+
+    method: str
+    reason: str
+
+
+Outcome = (
+    Message | Initialized | SessionOpened | TurnEnded | Refused | Plan | ToolCall | Said | Usage
+)
+
+
+@dataclass(slots=True)
+class _Words:
+    """Chunks of one message of the agent."""
+
+    parts: list[str] = field(default_factory=list)
+    size: int = 0
+    message_id: str | None = None
+
+    def add(self, text: str) -> None:
+        if self.size <= SAID_CHARACTERS:
+            self.parts.append(text[: SAID_CHARACTERS + 1 - self.size])
+        self.size += len(text)
+
+    def take(self) -> list[Said]:
+        text = "".join(self.parts).strip()
+        self.parts, self.size, self.message_id = [], 0, None
+        if len(text) > SAID_CHARACTERS:
+            text = text[: SAID_CHARACTERS - 1] + "…"
+        return [Said(text=text)] if text else []
+
+
+class AcpClient:
+    """One connection with one session. Requests have the ids 1, 2, 3, … in the order they were made."""
+
+    def __init__(self) -> None:
+        self._asked: dict[int, str] = {}
+        self._count = 0
+        self._session_id = ""
+        self._words = _Words()
+        self._tools: dict[str, ToolCall] = {}
+        self._usage = Usage()
+        self._cancelled = False
+
+    def initialize(self) -> Message:
+        nothing = schema.FileSystemCapabilities(read_text_file=False, write_text_file=False)
+        capabilities = schema.ClientCapabilities(fs=nothing, terminal=False)
+        return self._request(
+            "initialize",
+            schema.InitializeRequest(
+                protocol_version=PROTOCOL_VERSION,
+                client_capabilities=capabilities,
+                client_info=schema.Implementation(name="errand", version="1"),
+            ),
+        )
+
+    def new_session(self, cwd: str) -> Message:
+        return self._request("session/new", schema.NewSessionRequest(cwd=cwd, mcp_servers=[]))
+
+    def prompt(self, texts: Sequence[str]) -> Message:
+        blocks: list[Any] = [schema.TextContentBlock(type="text", text=text) for text in texts]
+        request = schema.PromptRequest(session_id=self._session_id, prompt=blocks)
+        return self._request("session/prompt", request)
+
+    def cancel(self) -> Message:
+        """Ask the agent to end its turn; what it still wants permission for is answered `cancelled`."""
+        self._cancelled = True
+        note = {"method": "session/cancel", "params": {"sessionId": self._session_id}}
+        return Message(key="acp:cancel", msg={"jsonrpc": "2.0", **note})
+
+    def feed(self, msg: Mapping[str, Any]) -> list[Outcome]:
+        """What one message of the agent means.
+
+        Raises:
+            AgentProtocolError: it is not what the protocol allows.
+        """
+        method, request_id = msg.get("method"), msg.get("id")
+        if isinstance(method, str):
+            params = msg.get("params") or {}
+            if not isinstance(params, dict):
+                raise AgentProtocolError(f"the parameters of {method[:80]} are no object")
+            if request_id is None:
+                return self._noted(method, params)
+            return self._asked_by_agent(method, request_id, params)
+        if isinstance(request_id, int) and not isinstance(request_id, bool):
+            return self._answered(request_id, msg)
+        raise AgentProtocolError("a message is neither request, notification nor response")
+
+    def _request(self, method: str, params: BaseModel) -> Message:
+        self._count += 1
+        self._asked[self._count] = method
+        body = params.model_dump(mode="json", by_alias=True, exclude_none=True)
+        envelope = {"jsonrpc": "2.0", "id": self._count, "method": method, "params": body}
+        return Message(key=f"acp:{self._count}", msg=envelope)
+
+    def _answered(self, request_id: int, msg: Mapping[str, Any]) -> list[Outcome]:
+        method = self._asked.pop(request_id, None)
+        if method is None:
+            return []
+        if (error := msg.get("error")) is not None:
+            return [*self._words.take(), Refused(method, _error_text(error))]
+        result = msg.get("result")
+        if method == "initialize":
+            answer = _parse(schema.InitializeResponse, result)
+            if answer.protocol_version != PROTOCOL_VERSION:
+                raise AgentProtocolError(f"the agent speaks version {answer.protocol_version}")
+            return [Initialized()]
+        if method == "session/new":
+            self._session_id = _parse(schema.NewSessionResponse, result).session_id
+            return [SessionOpened()]
+        return self._turn_ended(_parse(schema.PromptResponse, result))
+
+    def _turn_ended(self, answer: schema.PromptResponse) -> list[Outcome]:
+        outcomes: list[Outcome] = list(self._words.take())
+        if answer.usage is not None:
+            before = self._usage
+            outcomes += self._used(
+                Usage(
+                    input_tokens=(before.input_tokens or 0) + answer.usage.input_tokens,
+                    output_tokens=(before.output_tokens or 0) + answer.usage.output_tokens,
+                    cost_usd=before.cost_usd,
+                )
+            )
+        return [*outcomes, TurnEnded(answer.stop_reason)]
+
+    def _asked_by_agent(
+        self, method: str, request_id: object, params: dict[str, Any]
+    ) -> list[Outcome]:
+        if not isinstance(request_id, int | str):
+            raise AgentProtocolError(f"the id of a request for {method[:80]} is no number or text")
+        if method != "session/request_permission":
+            error = {"code": METHOD_NOT_FOUND, "message": f"{method[:80]} is not offered here"}
+            return [_response(request_id, error=error)]
+        request = _parse(schema.RequestPermissionRequest, params)
+        outcome = _consent(request.options, cancelled=self._cancelled)
+        reply = _response(request_id, result={"outcome": outcome})
+        return [*self._words.take(), *self._tool(request.tool_call), reply]
+
+    def _noted(self, method: str, params: dict[str, Any]) -> list[Outcome]:
+        if method != "session/update":
+            return []
+        raw = params.get("update")
+        if not isinstance(raw, dict):
+            raise AgentProtocolError("a session/update holds no update")
+        model = _UPDATES.get(str(raw.get("sessionUpdate")))
+        return [] if model is None else self._updated(_parse(model, raw))
+
+    def _updated(self, update: BaseModel) -> list[Outcome]:
+        match update:
+            case schema.AgentMessageChunk():
+                return list(self._chunk(update))
+            case schema.UsageUpdate():
+                return list(self._cost(update))
+            case schema.AgentPlanUpdate():
+                return [*self._words.take(), _plan(update)]
+            case schema.ToolCallStart() | schema.ToolCallProgress():
+                return [*self._words.take(), *self._tool(update)]
+            case _:
+                return list(self._words.take())
+
+    def _chunk(self, chunk: schema.AgentMessageChunk) -> list[Said]:
+        message_id = chunk.message_id
+        known = self._words.message_id
+        another = message_id is not None and known is not None and message_id != known
+        said = self._words.take() if another else []
+        self._words.message_id = message_id or known
+        if isinstance(chunk.content, schema.TextContentBlock):
+            self._words.add(chunk.content.text)
+        return said
+
+    def _cost(self, update: schema.UsageUpdate) -> list[Usage]:
+        if update.cost is None or update.cost.currency.upper() != "USD":
+            return []
+        return self._used(self._usage.model_copy(update={"cost_usd": update.cost.amount}))
+
+    def _used(self, usage: Usage) -> list[Usage]:
+        changed = usage != self._usage
+        self._usage = usage
+        return [usage] if changed else []
+
+    def _tool(self, call: schema.ToolCall | schema.ToolCallUpdate) -> list[ToolCall]:
+        """The call as it stands now, if this changed it."""
+        before = self._tools.pop(call.tool_call_id, None)
+        status = before.status if before and call.status is None else _STEP[call.status]
+        output = _output(call)
+        now = ToolCall(
+            id=call.tool_call_id[:TITLE_CHARACTERS],
+            title=(call.title or (before.title if before else "tool"))[:TITLE_CHARACTERS],
+            status=status,
+            output=before.output if before and output is None else output or "",
+        )
+        self._tools[call.tool_call_id] = now
+        if len(self._tools) > REMEMBERED_TOOLS:
+            del self._tools[next(iter(self._tools))]
+        return [] if now == before else [now]
+
+
+def _parse(model: type[_Model], value: object) -> _Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
+        raise AgentProtocolError(
+            f"{model.__name__} is malformed at {where or 'its root'}"
+        ) from error
+
+
+def _error_text(error: object) -> str:
+    if not isinstance(error, dict):
+        return "an error without words"
+    message, data = str(error.get("message") or "an error without words"), error.get("data")
+    detail = data.get("details") or data.get("message") if isinstance(data, dict) else data
+    return f"{message}: {detail}"[:1000] if isinstance(detail, str) and detail else message[:1000]
+
+
+def _response(request_id: int | str, **body: Any) -> Message:
+    identity = json.dumps(request_id)
+    if len(identity) > _ID_CHARACTERS:
+        identity = hashlib.sha256(identity.encode()).hexdigest()
+    return Message(key=f"acp:r{identity}", msg={"jsonrpc": "2.0", "id": request_id, **body})
+
+
+def _consent(options: Sequence[schema.PermissionOption], *, cancelled: bool) -> dict[str, str]:
+    """The container is the limit, so what the agent asks for is allowed, for as short as it offers."""
+    if cancelled or not options:
+        return {"outcome": "cancelled"}
+    best = min(options, key=lambda option: _CONSENT.index(option.kind))
+    return {"outcome": "selected", "optionId": best.option_id}
+
+
+def _plan(update: schema.AgentPlanUpdate) -> Plan:
+    return Plan(
+        entries=tuple(
+            PlanEntry(title=entry.content[:TITLE_CHARACTERS], status=_STEP[entry.status])
+            for entry in update.entries[:100]
+        )
+    )
+
+
+def _output(call: schema.ToolCall | schema.ToolCallUpdate) -> str | None:
+    """The text of the call's content; None if this message says nothing of it."""
+    texts = [
+        item.content.text
+        for item in call.content or ()
+        if isinstance(item, schema.ContentToolCallContent)
+        and isinstance(item.content, schema.TextContentBlock)
+    ]
+    if not texts and isinstance(call.raw_output, str):
+        texts = [call.raw_output]
+    return "\n".join(texts)[-OUTPUT_CHARACTERS:] if texts else None

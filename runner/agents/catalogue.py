@@ -1,0 +1,64 @@
+"""The agents that can be named: data, one entry each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+INSIDE: Final = "import sys; sys.path.insert(0, '/opt/errand'); "
+"""How a program of ours starts in a container, where Python runs isolated (`-I`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEntry:
+    """A program that speaks the Agent Client Protocol on its standard streams."""
+
+    name: str
+    title: str
+    image: str
+    """A name that the worker's table of images knows."""
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    repairs: bool = False
+    """True if a further prompt can make it mend what it did."""
+    brief: str = ""
+    """House rules that follow the first prompt."""
+
+
+_BRIEF = (
+    "You work alone in /workspace, a git clone on a branch of its own. Change what the request asks for and no more. "
+    "Committing is welcome, pushing is not needed: what is left in the working tree is committed and handed in for "
+    "you. End with a short summary of what you changed and why."
+)
+
+_ENTRIES = (
+    AgentEntry(
+        name="script",
+        title="Script",
+        image="default",
+        argv=(
+            "python3",
+            "-I",
+            "-c",
+            INSIDE + "from runner.inside.script_agent import main; main()",
+        ),
+    ),
+    AgentEntry(
+        name="claude-code",
+        title="Claude Code",
+        image="claude-code",
+        argv=("claude-agent-acp",),
+        env=MappingProxyType(
+            {
+                "ANTHROPIC_BASE_URL": "http://anthropic.llm.internal",
+                # The gateway puts the real credential in its place.
+                "ANTHROPIC_API_KEY": "held-by-the-gateway",
+                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            }
+        ),
+        repairs=True,
+        brief=_BRIEF,
+    ),
+)
+
+CATALOGUE: Final[Mapping[str, AgentEntry]] = MappingProxyType({e.name: e for e in _ENTRIES})

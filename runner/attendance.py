@@ -1,0 +1,170 @@
+"""One sandbox, from its start to the session's verdict: lines in, lines out."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final
+
+from runner.errors import SandboxLostError
+from runner.narration import POLICY_KEY, Narration
+from runner.outlet import Outlet
+from runner.protocol import Command, Finished, Launch
+from runner.rundir import transcript_line
+from runner.sandbox import Line, Role, Sandbox
+from runner.station import Pace
+
+FULL: Final = "transcript limit"
+"""What a container says that wrote more than its log may hold."""
+_KILLED = 137
+
+
+@dataclass(slots=True, kw_only=True)
+class Attendance:
+    """May begin anywhere: transcripts are read from their first line, and lines are safe to send again."""
+
+    launch: Launch
+    base_commit: str
+    sandbox: Sandbox
+    narration: Narration
+    outlet: Outlet
+    commands: asyncio.Queue[Command]
+    transcript: BinaryIO
+    """Where a copy of all lines goes."""
+    pace: Pace
+    began: Callable[[Line], Awaitable[None]]
+    """Called with the first line of the agent's container, before anything is told of it."""
+    _sent: set[str] = field(default_factory=set)
+    _deaf: bool = False
+    """The agent's container takes no more lines; its transcript may still hold some."""
+
+    async def verdict(self) -> Finished:
+        """How the run ended.
+
+        Raises:
+            SandboxLostError: a container ended before its time.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                others = [
+                    group.create_task(self._watch("gateway")),
+                    group.create_task(self._watch("acceptor")),
+                    group.create_task(self._pass_on()),
+                ]
+                verdict = await self._attend()
+                if verdict.changed:
+                    verdict = await self._handed_in(verdict)
+                for task in others:
+                    task.cancel()
+        except ExceptionGroup as errors:
+            raise _first(errors) from errors
+        return verdict
+
+    async def _attend(self) -> Finished:
+        session = self.narration.session
+        async with aclosing(self._lines("agent")) as lines:
+            async for line in lines:
+                if line.n == 1:
+                    await self.began(line)
+                await self.outlet.put(self.narration.feed("agent", line))
+                if session.verdict is not None:
+                    return session.verdict
+                await self._send_pending()
+        return await self._died()
+
+    async def _send_pending(self) -> None:
+        fresh = [o for o in self.narration.session.pending() if o.key not in self._sent]
+        if not fresh or self._deaf:
+            return
+        await self._limited(self.narration.guarded, "the gateway did not take its policy")
+        for out in fresh:
+            try:
+                await self.sandbox.send("agent", key=out.key, to=out.to, msg=out.msg)
+            except SandboxLostError:
+                # The transcript may end with the reason: read it to its end.
+                self._deaf = True
+                return
+            self._sent.add(out.key)
+
+    async def _pass_on(self) -> None:
+        """Give people's commands to the transcript, where the session finds them."""
+        while True:
+            command = await self.commands.get()
+            key = f"cmd:{command.id}"
+            if key in self._sent:
+                continue
+            note = {"do": "note", "kind": command.kind, "text": command.text}
+            try:
+                await self.sandbox.send("agent", key=key, to="init", msg=note)
+            except SandboxLostError:
+                return
+            self._sent.add(key)
+
+    async def _watch(self, role: Role) -> None:
+        async with aclosing(self._lines(role)) as lines:
+            async for line in lines:
+                await self.outlet.put(self.narration.feed(role, line))
+                if role == "gateway" and line.kind == "ready":
+                    await self._send_policy()
+        raise SandboxLostError(await self._how(role))
+
+    async def _send_policy(self) -> None:
+        launch = self.launch
+        policy = {
+            "do": "policy",
+            "egress": list(launch.egress),
+            "private": list(launch.private_hosts),
+            "publish": launch.publish.model_dump(mode="json"),
+            "repo": launch.repo,
+            "branch": launch.branch,
+            "base": self.base_commit,
+        }
+        await self.sandbox.send("gateway", key=POLICY_KEY, to="init", msg=policy)
+
+    async def _handed_in(self, verdict: Finished) -> Finished:
+        """The gate's word on what was pushed counts, not the agent's container's."""
+        await self._limited(self.narration.accepted, "the gateway did not tell of the push")
+        return verdict.model_copy(update={"head": self.narration.head})
+
+    async def _limited(self, event: asyncio.Event, otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(self.pace.guard):
+                await event.wait()
+        except TimeoutError:
+            raise SandboxLostError(otherwise) from None
+
+    async def _lines(self, role: Role) -> AsyncGenerator[Line, None]:
+        lines = self.sandbox.follow(role)
+        try:
+            async for line in lines:
+                self.transcript.write(transcript_line(role, line))
+                yield line
+        finally:
+            await _close(lines)
+
+    async def _died(self) -> Finished:
+        session = self.narration.session
+        if session.stopping:
+            return Finished(outcome="stopped")
+        if session.fatal:
+            reason = f"The agent's container ended itself: {session.fatal}."
+            ours = session.fatal != FULL
+            return Finished(outcome="failed", reason=reason, infrastructure=ours)
+        raise SandboxLostError(await self._how("agent"))
+
+    async def _how(self, role: Role) -> str:
+        status = await self.sandbox.exit_status(role)
+        hint = ": out of memory, or killed" if status == _KILLED else ""
+        return f"the {role}'s container ended with status {status}{hint}"
+
+
+async def _close(lines: AsyncIterator[Line]) -> None:
+    if isinstance(lines, AsyncGenerator):
+        await lines.aclose()
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    error: Exception = errors
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,69 @@
+"""A Docker host as a backend for sandboxes."""
+
+from collections import defaultdict
+from typing import Any
+
+import docker
+
+from runner.docker import spec as specs
+from runner.docker.containers import remove_all
+from runner.docker.engine import Engine
+from runner.docker.examine import examine
+from runner.docker.sandbox import DockerSandbox
+from runner.errors import SandboxLostError
+from runner.images.context import DEFAULT, code_hash, image_tag
+from runner.protocol import RunKey
+from runner.sandbox import Leftover, SandboxSpec
+
+
+class DockerBackend:
+    """`docker_host` as in DOCKER_HOST; None is the local socket.
+
+    Acceptor and gateway run from the default image of this code.
+    """
+
+    def __init__(self, docker_host: str | None = None) -> None:
+        self._engine = Engine(docker_host)
+        self._image = image_tag(DEFAULT)
+        self._version = code_hash()
+
+    def open(self, spec: SandboxSpec) -> DockerSandbox:
+        return DockerSandbox(spec, engine=self._engine, image=self._image, version=self._version)
+
+    async def leftovers(self, *, installation: str, host: str) -> list[Leftover]:
+        marks = [f"errand.installation={installation}", f"errand.host={host}"]
+        found = await self._engine.running(lambda api: _labelled(api, marks))
+        return [
+            Leftover(run=RunKey(task=task, fence=fence), host=host, containers=tuple(sorted(names)))
+            for (task, fence), names in sorted(found.items())
+        ]
+
+    async def discard(self, leftover: Leftover) -> None:
+        volume = specs.volume_name(leftover.run)
+        await self._engine.running(
+            lambda api: remove_all(api, containers=leftover.containers, volume=volume)
+        )
+
+    async def check(self) -> list[str]:
+        try:
+            return await self._engine.running(lambda api: examine(api, image=self._image))
+        except SandboxLostError as exc:
+            return [f"{exc}. Start Docker, or let ERRAND name the right Docker host."]
+
+    def close(self) -> None:
+        """Close idle connections. A backend that is used again opens new ones."""
+        self._engine.close()
+
+
+def _labelled(api: docker.APIClient, marks: list[str]) -> dict[tuple[str, int], list[str]]:
+    """Names of containers by task and fence; a run of which only the volume is left has none."""
+    found: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    for container in api.containers(all=True, filters={"label": marks}):
+        found[_key(container["Labels"])].append(container["Names"][0].removeprefix("/"))
+    for volume in api.volumes(filters={"label": marks})["Volumes"] or []:
+        found.setdefault(_key(volume["Labels"]), [])
+    return dict(found)
+
+
+def _key(labels: dict[str, Any]) -> tuple[str, int]:
+    return labels["errand.task"], int(labels["errand.fence"])

@@ -1,0 +1,125 @@
+"""Making, adopting and removing one container or volume. Blocking; accepts reality.
+
+Raises what the docker package raises, and SandboxStartError where Docker did something else than asked.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import docker
+import structlog
+from docker.errors import APIError, NotFound
+
+from runner.docker.engine import conflict
+from runner.docker.spec import Wanted, mismatches
+from runner.errors import SandboxStartError
+
+log = structlog.get_logger()
+
+_REMOVE_SECONDS: Final = 20.0
+_LOOK_AGAIN_SECONDS: Final = 0.05
+OURS: Final = ("errand.installation", "errand.task", "errand.fence", "errand.role")
+
+
+def make_volume(api: docker.APIClient, body: Mapping[str, Any]) -> None:
+    """Create it, or find it as it must be."""
+    # A volume of that name is given back as it is, with whatever options.
+    found = api.create_volume(**body)
+    if found.get("Options") != body["driver_opts"]:
+        raise SandboxStartError(f"volume {body['name']} is there with other options: remove it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A container that is as it must be."""
+
+    id: str
+    started: bool
+    """It runs, or has ended: one that has ended is not started again, its transcript is complete."""
+
+
+def make_container(api: docker.APIClient, wanted: Wanted) -> Made:
+    """Create it, or adopt the one of that name. One of ours that differs is removed."""
+    try:
+        made = api.create_container_from_config(  # type: ignore[no-untyped-call]
+            dict(wanted.body), wanted.name
+        )
+    except APIError as exc:
+        if not conflict(exc):
+            raise
+        return _adopt(api, wanted)
+    return _asserted(api, api.inspect_container(made["Id"]), wanted)
+
+
+def start_container(api: docker.APIClient, made: Made) -> None:
+    if not made.started:
+        api.start(made.id)
+
+
+def remove_all(api: docker.APIClient, *, containers: Iterable[str], volume: str) -> None:
+    """Containers side by side, then the volume."""
+    names = list(containers)
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as side_by_side:
+        removals = [side_by_side.submit(remove_container, api, name) for name in names]
+    for removal in removals:
+        removal.result()
+    remove_volume(api, volume)
+
+
+def remove_container(api: docker.APIClient, name: str) -> None:
+    """Kill and remove it, and wait until it is gone. Gone already is fine."""
+    # A conflict: somebody else removes it at this moment, or its process resists.
+    _until_gone(lambda: api.remove_container(name, v=True, force=True))
+
+
+def remove_volume(api: docker.APIClient, name: str) -> None:
+    """As `remove_container`."""
+    # A conflict: it is in use for a moment after its containers are gone.
+    _until_gone(lambda: api.remove_volume(name))
+
+
+def _until_gone(remove: Callable[[], None]) -> None:
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    pause = threading.Event()
+    while True:
+        try:
+            remove()
+        except NotFound:
+            return
+        except APIError as exc:
+            if not conflict(exc) or time.monotonic() > deadline:
+                raise
+            pause.wait(_LOOK_AGAIN_SECONDS)
+        else:
+            return
+
+
+def _adopt(api: docker.APIClient, wanted: Wanted) -> Made:
+    found = api.inspect_container(wanted.name)
+    have, want = found["Config"]["Labels"] or {}, wanted.body["Labels"]
+    if any(have.get(label) != want[label] for label in OURS):
+        raise SandboxStartError(f"a container named {wanted.name} is there and is not ours")
+    log.info("container_adopted", container=wanted.name, status=found["State"]["Status"])
+    return _asserted(api, found, _as_made(wanted, found))
+
+
+def _as_made(wanted: Wanted, found: Mapping[str, Any]) -> Wanted:
+    """An earlier version of Errand may have made it, from its own image."""
+    config = found["Config"]
+    body: dict[str, Any] = {**wanted.body, "Labels": dict(wanted.body["Labels"])}
+    body["Labels"]["errand.version"] = config["Labels"].get("errand.version", "")
+    if wanted.role != "agent":
+        body["Image"] = config["Image"]
+    return replace(wanted, body=body)
+
+
+def _asserted(api: docker.APIClient, found: Mapping[str, Any], wanted: Wanted) -> Made:
+    wrong = mismatches(found, wanted)
+    if wrong:
+        remove_container(api, found["Id"])
+        raise SandboxStartError(f"{wanted.name} is not as specified: {'; '.join(wrong)}")
+    return Made(id=found["Id"], started=found["State"]["Status"] != "created")

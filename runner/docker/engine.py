@@ -1,0 +1,92 @@
+"""The Docker client: made on first use, called in threads, its errors turned into ours."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from runner.errors import RunnerError, SandboxLostError, SandboxStartError
+
+T = TypeVar("T")
+
+HTTP_CONFLICT: Final = 409
+_CALL_SECONDS: Final = 60
+# Each followed container and each open stdin holds a connection.
+_POOL: Final = 256
+
+
+class Engine:
+    """One client per backend. `docker_host` as in DOCKER_HOST; None is the local socket."""
+
+    def __init__(self, docker_host: str | None = None) -> None:
+        self.docker_host = docker_host
+        self._client: docker.APIClient | None = None
+        self._lock = threading.Lock()
+
+    def api(self) -> docker.APIClient:
+        """Blocks: connects on the first call. Raises what the docker package raises."""
+        with self._lock:
+            if self._client is None:
+                self._client = docker.APIClient(
+                    base_url=self.docker_host,
+                    version="auto",
+                    timeout=_CALL_SECONDS,
+                    max_pool_size=_POOL,
+                )
+            return self._client
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    async def starting(self, work: Callable[[docker.APIClient], T]) -> T:
+        """Run blocking work in a thread; what fails is a `SandboxStartError`."""
+        return await asyncio.to_thread(self._run, work, SandboxStartError)
+
+    async def running(self, work: Callable[[docker.APIClient], T]) -> T:
+        """Run blocking work in a thread; what fails is a `SandboxLostError`."""
+        return await asyncio.to_thread(self._run, work, SandboxLostError)
+
+    def _run(self, work: Callable[[docker.APIClient], T], error: type[RunnerError]) -> T:
+        with mapped(error):
+            return work(self.api())
+
+
+@contextlib.contextmanager
+def mapped(error: type[RunnerError]) -> Iterator[None]:
+    """Foreign exceptions become `error`, with a sentence for who can act on it."""
+    try:
+        yield
+    except (DockerException, requests.RequestException, OSError) as exc:
+        raise error(sentence(exc)) from exc
+
+
+def sentence(exc: Exception) -> str:
+    match exc:
+        case ImageNotFound():
+            return (
+                f"the image is not on this Docker host: {_said(exc)}; `errand image build` makes it"
+            )
+        case NotFound():
+            return f"Docker does not have it: {_said(exc)}"
+        case APIError():
+            return f"Docker refused: {_said(exc)}"
+        case requests.Timeout():
+            return "Docker did not answer in time"
+        case _:
+            return f"Docker cannot be reached or broke off: {exc}"
+
+
+def conflict(exc: APIError) -> bool:
+    return exc.status_code == HTTP_CONFLICT
+
+
+def _said(exc: APIError) -> str:
+    return str(exc.explanation or exc).strip()

@@ -1,0 +1,313 @@
+"""What the three containers are, as the Docker Engine takes it, and how to tell that Docker did it.
+
+Pure: a specification in, bodies of `POST /containers/create` out. Every field that could widen a container
+is named with its narrow value, so that `mismatches` finds it if Docker, a plugin or an older engine thinks otherwise.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runner.errors import SandboxStartError
+from runner.protocol import RunKey
+from runner.sandbox import Role, SandboxSpec
+
+ROLES: Final[tuple[Role, ...]] = ("acceptor", "gateway", "agent")
+USERS: Final[Mapping[Role, int]] = {"agent": 10001, "acceptor": 10002, "gateway": 10003}
+MODULES: Final[Mapping[Role, str]] = {
+    "agent": "runner.inside.init",
+    "acceptor": "runner.inside.acceptor",
+    "gateway": "runner.inside.gateway",
+}
+ARGUMENTS: Final[Mapping[Role, tuple[str, ...]]] = {
+    "agent": (),
+    "acceptor": ("80", "443"),
+    "gateway": (),
+}
+SOCKET_DIRECTORY: Final = "/run/egress"
+QUARANTINE: Final = "/quarantine"
+MIRROR: Final = "/mirror"
+WORKSPACE: Final = "/workspace"
+HOME: Final = "/home/agent"
+
+# -I and -S: nothing from the environment, the working directory or site-packages can get into our programs.
+_BOOT: Final = (
+    "import importlib,sys;sys.path.insert(0,'/opt/errand');"
+    "sys.exit(importlib.import_module(sys.argv.pop(1)).main())"
+)
+# The agent has the uid of its container's first process, and could else write into the transcript through
+# /proc/1/fd/1: PR_SET_DUMPABLE 0 gives that directory to root. For the same reason no docker-init comes before.
+_UNTOUCHABLE: Final = "import ctypes;assert ctypes.CDLL(None).prctl(4,0,0,0,0)==0;"
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+_MIB: Final = 1024 * 1024
+# A container writes at most 40 MiB of transcript; the json-file driver turns `<` into six bytes. Docker would
+# drop the beginning at this size, and a transcript without its beginning is worth nothing.
+_LOG_SIZE: Final = "256m"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One container as it must be."""
+
+    role: Role
+    name: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Size:
+    memory_mib: int
+    cpus: float
+    pids: int
+    files: int
+
+
+def container_name(run: RunKey, role: Role) -> str:
+    return f"{_prefix(run)}-{role}"
+
+
+def volume_name(run: RunKey) -> str:
+    return f"{_prefix(run)}-sock"
+
+
+def _prefix(run: RunKey) -> str:
+    if not _NAME.fullmatch(run.task):
+        raise SandboxStartError(f"task id {run.task!r} cannot be part of a container's name")
+    return f"errand-{run.task}-{run.fence}"
+
+
+def labels(spec: SandboxSpec, *, role: str, version: str) -> dict[str, str]:
+    return {
+        "errand.installation": spec.installation,
+        "errand.host": spec.host,
+        "errand.task": spec.run.task,
+        "errand.fence": str(spec.run.fence),
+        "errand.role": role,
+        "errand.version": version,
+    }
+
+
+def volume_body(spec: SandboxSpec, *, version: str) -> dict[str, Any]:
+    """The directory of the gateway's socket: the gateway writes, the acceptor may only look a name up."""
+    owner = f"uid={USERS['gateway']},gid={USERS['acceptor']}"
+    return {
+        "name": volume_name(spec.run),
+        "driver": "local",
+        "driver_opts": {
+            "type": "tmpfs",
+            "device": "tmpfs",
+            "o": f"size=1m,nr_inodes=64,nosuid,nodev,noexec,{owner},mode=2750",
+        },
+        "labels": labels(spec, role="socket", version=version),
+    }
+
+
+def acceptor(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
+    """Owns the network namespace, in which only loopback exists."""
+    size = _Size(memory_mib=96, cpus=1.0, pids=64, files=4096)
+    host = _host_config("acceptor", size) | {
+        "NetworkMode": "none",
+        "Dns": ["127.0.0.1"],
+        "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"},
+        "Mounts": [_socket_mount(spec, read_only=True)],
+        "Tmpfs": {"/tmp": _tmpfs("acceptor", mib=8)},  # noqa: S108 - a mount point in the container
+    }
+    return _wanted(spec, role="acceptor", image=image, version=version, host=host)
+
+
+def gateway(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
+    """The only one with a network, and with the quarantine. Its policy comes on stdin."""
+    size = _Size(memory_mib=768, cpus=1.0, pids=128, files=16384)
+    host = _host_config("gateway", size) | {
+        "NetworkMode": "bridge",
+        "Mounts": [_socket_mount(spec, read_only=False), _mirror_mount(spec)],
+        "Tmpfs": {
+            "/tmp": _tmpfs("gateway", mib=64),  # noqa: S108 - a mount point in the container
+            QUARANTINE: _tmpfs("gateway", mib=256, flags="exec"),  # git runs its hook there
+        },
+    }
+    return _wanted(spec, role="gateway", image=image, version=version, host=host)
+
+
+def agent(spec: SandboxSpec, *, version: str, acceptor_id: str) -> Wanted:
+    """Joins the acceptor's network namespace and shares nothing else with anybody.
+
+    Docker gives it the acceptor's resolv.conf and hosts file along with the namespace.
+    """
+    limits = spec.limits
+    size = _Size(memory_mib=limits.memory_mib, cpus=limits.cpus, pids=limits.pids, files=16384)
+    host = _host_config("agent", size) | {
+        "NetworkMode": f"container:{acceptor_id}",
+        "Mounts": [_mirror_mount(spec)],
+        "Tmpfs": agent_tmpfs(spec),
+    }
+    return _wanted(spec, role="agent", image=spec.image, version=version, host=host)
+
+
+def agent_tmpfs(spec: SandboxSpec) -> dict[str, str]:
+    """Sizes of what the agent can write.
+
+    Pages of a tmpfs count as memory of the container, whatever `disk_mib` says: the workspace may take half of
+    the memory, temporary files and the home directory a quarter each. Full is ENOSPC in one place; full
+    everywhere ends the container by its own memory limit, never the host.
+    """
+    memory, disk = spec.limits.memory_mib, spec.limits.disk_mib
+    return {
+        WORKSPACE: _tmpfs("agent", mib=min(disk, memory // 2), flags="exec"),
+        HOME: _tmpfs("agent", mib=min(disk, memory // 4), flags="exec"),
+        "/tmp": _tmpfs("agent", mib=min(disk, memory // 4), flags="exec"),  # noqa: S108 - in the container
+    }
+
+
+def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
+    """Where the container that Docker made differs from what was asked for; empty if nowhere."""
+    body = dict(wanted.body)
+    host = body.pop("HostConfig")
+    found = _differences(inspect["HostConfig"], host, path="HostConfig")
+    environment, marks = body.pop("Env"), body.pop("Labels")
+    found += _differences(inspect["Config"], body, path="Config")
+    found += _environment_differences(inspect["Config"].get("Env") or [], environment, wanted.role)
+    found += _differences(inspect["Config"]["Labels"] or {}, marks, path="Config.Labels")
+    return found + _mount_differences(inspect.get("Mounts") or [], host["Mounts"])
+
+
+def _wanted(
+    spec: SandboxSpec, *, role: Role, image: str, version: str, host: Mapping[str, Any]
+) -> Wanted:
+    user = f"{USERS[role]}:{USERS[role]}"
+    home = HOME if role == "agent" else "/tmp"  # noqa: S108 - the container's own
+    boot = _UNTOUCHABLE + _BOOT if role == "agent" else _BOOT
+    body: dict[str, Any] = {
+        "Image": image,
+        "Entrypoint": ["python3", "-I", "-S", "-c", boot, MODULES[role]],
+        "Cmd": list(ARGUMENTS[role]),
+        "User": user,
+        "Env": [f"{name}={value}" for name, value in _ENVIRONMENT.items()] + [f"HOME={home}"],
+        "WorkingDir": "/",
+        "Labels": labels(spec, role=role, version=version),
+        "OpenStdin": True,
+        "StdinOnce": False,
+        "Tty": False,
+        "StopSignal": "SIGTERM",
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": host,
+    }
+    if role != "agent":  # with another's network namespace comes its hostname
+        body["Hostname"] = "errand"
+    return Wanted(role=role, name=container_name(spec.run, role), body=body)
+
+
+def _host_config(role: Role, size: _Size) -> dict[str, Any]:
+    memory = size.memory_mib * _MIB
+    return {
+        "CapDrop": ["ALL"],
+        "CapAdd": [],
+        "SecurityOpt": ["no-new-privileges"],
+        "Privileged": False,
+        "ReadonlyRootfs": True,
+        "Memory": memory,
+        "MemorySwap": memory,
+        "NanoCpus": int(size.cpus * 1_000_000_000),
+        "PidsLimit": size.pids,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": size.files, "Hard": size.files},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        "OomKillDisable": False,
+        "OomScoreAdj": 500 if role == "agent" else 0,
+        "ShmSize": 64 * _MIB,
+        "Init": role != "agent",
+        "IpcMode": "private",
+        "PidMode": "",
+        "UTSMode": "",
+        "UsernsMode": "",
+        "CgroupnsMode": "private",
+        "CgroupParent": "",
+        "Binds": [],
+        "VolumesFrom": [],
+        "Devices": [],
+        "DeviceRequests": [],
+        "DeviceCgroupRules": [],
+        "GroupAdd": [],
+        "ExtraHosts": [],
+        "Dns": [],
+        "Links": [],
+        "PortBindings": {},
+        "PublishAllPorts": False,
+        "Sysctls": {},
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": False,
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": _LOG_SIZE, "max-file": "1"}},
+    }
+
+
+def _tmpfs(role: Role, *, mib: int, flags: str = "noexec") -> str:
+    owner = f"uid={USERS[role]},gid={USERS[role]},mode=0700"
+    # An inode costs about a kilobyte that is in no size limit: one for every 4 KiB.
+    return f"rw,nosuid,nodev,{flags},size={mib}m,nr_inodes={mib * 256},{owner}"
+
+
+def _socket_mount(spec: SandboxSpec, *, read_only: bool) -> dict[str, Any]:
+    return {
+        "Type": "volume",
+        "Source": volume_name(spec.run),
+        "Target": SOCKET_DIRECTORY,
+        "ReadOnly": read_only,
+        "VolumeOptions": {"NoCopy": True},
+    }
+
+
+def _mirror_mount(spec: SandboxSpec) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": str(spec.mirror),
+        "Target": MIRROR,
+        "ReadOnly": True,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], *, path: str) -> list[str]:
+    return [
+        f"{path}.{name} is {found.get(name)!r}, not {value!r}"
+        for name, value in wanted.items()
+        if not _same(found.get(name), value)
+    ]
+
+
+def _same(found: object, wanted: object) -> bool:
+    """Docker leaves out what is empty or false, at any depth."""
+    if not wanted:
+        return not found
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        return all(_same(found.get(k), wanted.get(k)) for k in wanted.keys() | found.keys())
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        return all(_same(f, w) for f, w in zip(found, wanted, strict=True))
+    return found == wanted
+
+
+def _environment_differences(found: Sequence[str], wanted: Sequence[str], role: Role) -> list[str]:
+    """An agent's image may bring variables of its own (a JAVA_HOME); ours may not."""
+    missing, extra = set(wanted) - set(found), set(found) - set(wanted)
+    lines = [f"Config.Env lacks {entry.partition('=')[0]}" for entry in sorted(missing)]
+    if role != "agent":
+        lines += [f"Config.Env also has {entry.partition('=')[0]}" for entry in sorted(extra)]
+    return lines
+
+
+def _mount_differences(
+    found: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Catches what an image's VOLUME adds, too. Engines differ in whether they list a tmpfs here."""
+    have = {(m["Destination"], m["Type"], not m["RW"]) for m in found if m["Type"] != "tmpfs"}
+    want = {(m["Target"], m["Type"], m["ReadOnly"]) for m in wanted}
+    return [f"mount {entry} is there, unasked for" for entry in sorted(have - want)] + [
+        f"mount {entry} is missing" for entry in sorted(want - have)
+    ]

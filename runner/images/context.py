@@ -1,0 +1,86 @@
+"""What an image is built from: the Dockerfile and the programs inside, out of this very package."""
+
+import ast
+import functools
+import hashlib
+import io
+import tarfile
+from importlib import resources
+from typing import Final
+
+DEFAULT: Final = "default"
+IMAGES: Final = (DEFAULT,)
+"""Targets of the Dockerfile that can be asked for."""
+_INSIDE: Final = "runner.inside"
+_ROOMS: Final = ("runner", "policies")
+_HASH_LENGTH: Final = 12
+
+
+@functools.cache
+def sources() -> dict[str, bytes]:
+    """File name below /opt/errand to content: `runner.inside` and the modules of `policies` that it uses."""
+    found: dict[str, bytes] = {f"{room}/__init__.py": b"" for room in _ROOMS}
+    inside = resources.files(_INSIDE)
+    waiting = [
+        f"{_INSIDE}.{entry.name.removesuffix('.py')}"
+        for entry in inside.iterdir()
+        if entry.name.endswith(".py")
+    ]
+    while waiting:
+        module = waiting.pop()
+        name = f"{module.replace('.', '/')}.py"
+        if name not in found:
+            found[name] = _source(module)
+            waiting += _imports(found[name])
+    return dict(sorted(found.items()))
+
+
+def dockerfile() -> bytes:
+    return resources.files("runner.images").joinpath("Dockerfile").read_bytes()
+
+
+@functools.cache
+def code_hash() -> str:
+    """Changes with the Dockerfile and with any program inside."""
+    digest = hashlib.sha256(dockerfile())
+    for name, content in sources().items():
+        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:_HASH_LENGTH]
+
+
+def image_tag(name: str) -> str:
+    return f"errand-{name}:{code_hash()}"
+
+
+def context() -> bytes:
+    """The build context as a tar file; the same bytes for the same sources."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        _add(archive, "Dockerfile", dockerfile())
+        for name, content in sources().items():
+            _add(archive, f"opt/errand/{name}", content)
+    return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    entry.mode = 0o644
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def _source(module: str) -> bytes:
+    package, _, name = module.rpartition(".")
+    return resources.files(package).joinpath(f"{name}.py").read_bytes()
+
+
+def _imports(source: bytes) -> list[str]:
+    """The modules of our rooms that a source imports."""
+    named: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            named += whole if node.module in (*_ROOMS, _INSIDE) else [node.module]
+    return [name for name in named if name.startswith((f"{_INSIDE}.", "policies."))]

@@ -1,0 +1,215 @@
+"""The only way out of a run: takes sockets from the acceptor, lets through what policy names, and logs both.
+
+Policy comes on standard input, never by environment or arguments. Without one, everything is denied.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from policies.egress import EgressRules
+from policies.egress import rules_from_json as egress_from_json
+from policies.publish import PublishRules
+from policies.publish import rules_from_json as publish_from_json
+from runner.inside.errors import GitReadError
+from runner.inside.githttp import GitEndpoint
+from runner.inside.passage import Dialled, Passage
+from runner.inside.quarantine import Quarantine, Target
+from runner.inside.route import Dial, Resolve, dial, resolve
+from runner.inside.splice import IDLE_SECONDS
+from runner.inside.wire import Letter, Transcript, letters
+
+PASSAGES = 64
+_BACKLOG = 128
+_MESSAGE_BYTES = 1024
+_HAND_SECONDS = 5.0
+_CREDENTIALS = struct.Struct("3i")
+_CODE = Path(__file__).resolve().parents[2]
+
+
+class Gateway:
+    def __init__(
+        self,
+        *,
+        transcript: Transcript,
+        quarantine: Quarantine,
+        resolve: Resolve,
+        dial: Dial,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self._transcript = transcript
+        self._quarantine = quarantine
+        self._rules = EgressRules()
+        self._slots = threading.BoundedSemaphore(PASSAGES)
+        self._passage = Passage(
+            rules=lambda: self._rules,
+            git=GitEndpoint(quarantine=quarantine, transcript=transcript),
+            transcript=transcript,
+            resolve=resolve,
+            dial=dial,
+            idle_seconds=idle_seconds,
+        )
+
+    def load(self, msg: Mapping[str, Any]) -> str | None:
+        """Take a policy, or leave everything as it is and say why not."""
+        if msg.get("do") != "policy":
+            return "the message is no policy"
+        egress = egress_from_json(msg)
+        publish = publish_from_json(msg.get("publish", {}))
+        if egress is None or publish is None:
+            return "the policy is not understood"
+        try:
+            self._open(msg, publish)
+        except (GitReadError, OSError) as exc:
+            return f"the quarantine cannot be made: {exc}"
+        self._rules = egress
+        return None
+
+    def _open(self, msg: Mapping[str, Any], publish: PublishRules) -> None:
+        repo, branch, base = (msg.get(name, "") for name in ("repo", "branch", "base"))
+        if not all(isinstance(text, str) and text for text in (repo, branch, base)):
+            return
+        self._quarantine.open(Target(repo=repo, branch=branch, base=base), rules=publish)
+
+    def accept(self, listener: socket.socket, *, uid: int) -> None:
+        """Serve what the acceptor hands over, for ever; when all places are taken, it waits."""
+        while True:
+            self._slots.acquire()
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                self._slots.release()
+                continue
+            threading.Thread(target=self._serve, args=(peer, uid), daemon=True).start()
+
+    def _serve(self, peer: socket.socket, uid: int) -> None:
+        try:
+            with peer, contextlib.suppress(OSError):
+                taken = _take(peer) if _uid(peer) == uid else None
+            if taken is not None:
+                client, dialled = taken
+                with client:
+                    self._passage.serve(client, dialled)
+        finally:
+            self._slots.release()
+
+
+def _uid(peer: socket.socket) -> int:
+    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(raw)[1])
+
+
+def _take(peer: socket.socket) -> tuple[socket.socket, Dialled] | None:
+    """The socket and where it was going; None if the message is not what the acceptor sends."""
+    peer.settimeout(_HAND_SECONDS)
+    message, fds, _flags, _address = socket.recv_fds(peer, _MESSAGE_BYTES, 1)
+    dialled = _dialled(message)
+    if len(fds) != 1 or dialled is None:
+        for fd in fds:
+            os.close(fd)
+        return None
+    return socket.socket(fileno=fds[0]), dialled
+
+
+def _dialled(message: bytes) -> Dialled | None:
+    try:
+        data = json.loads(message)
+    except ValueError:
+        return None
+    if not isinstance(data, dict):
+        return None
+    host, port = data.get("host"), data.get("port")
+    if not isinstance(host, str) or type(port) is not int:
+        return None
+    return Dialled(host=host, port=port)
+
+
+def listen(path: Path) -> socket.socket:
+    """A socket that accepts from the moment its name is there."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(fresh))
+    fresh.chmod(0o666)
+    listener.listen(_BACKLOG)
+    fresh.replace(path)
+    return listener
+
+
+class _Control:
+    """Reads the worker's lines; the first good policy opens the gateway."""
+
+    def __init__(self, *, gateway: Gateway, transcript: Transcript, path: Path, uid: int) -> None:
+        self._gateway = gateway
+        self._transcript = transcript
+        self._path = path
+        self._uid = uid
+        self._open = False
+
+    def read(self) -> None:
+        """Until standard input ends, which stops nothing."""
+        for found in letters(sys.stdin.buffer):
+            if isinstance(found, Letter):
+                self._act(found.msg)
+                # The message stays out of the log: a policy may hold secrets.
+                self._transcript.write("received", key=found.key)
+            else:
+                self._transcript.write("noise", text=f"input: {found.text}")
+
+    def _act(self, msg: Mapping[str, Any]) -> None:
+        wrong = self._gateway.load(msg)
+        if wrong is None and not self._open:
+            self._start()
+        elif wrong is not None and self._open:
+            self._transcript.write("noise", text=f"the policy stays as it was: {wrong}")
+        elif wrong is not None:
+            self._transcript.fatal(wrong)
+
+    def _start(self) -> None:
+        try:
+            listener = listen(self._path)
+        except OSError as exc:
+            self._transcript.fatal(f"cannot listen: {exc}")
+            return
+        self._open = True
+        threading.Thread(
+            target=self._gateway.accept, args=(listener,), kwargs={"uid": self._uid}, daemon=True
+        ).start()
+        self._transcript.write("ready")
+
+
+def main(
+    argv: Sequence[str] | None = None, *, resolve: Resolve = resolve, dial: Dial = dial
+) -> None:
+    parser = argparse.ArgumentParser(prog="gateway")
+    parser.add_argument("--acceptor-uid", type=int, default=10002)
+    parser.add_argument("--socket", type=Path, default=Path("/run/egress/gw.sock"))
+    parser.add_argument("--state", type=Path, default=Path("/quarantine"))
+    parser.add_argument("--mirror", type=Path, default=Path("/mirror"))
+    parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
+    args = parser.parse_args(argv)
+    transcript = Transcript(sys.stdout.buffer)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    gateway = Gateway(
+        transcript=transcript,
+        quarantine=Quarantine(state=args.state, mirror=args.mirror, code=_CODE),
+        resolve=resolve,
+        dial=dial,
+        idle_seconds=args.idle_seconds,
+    )
+    control = _Control(
+        gateway=gateway, transcript=transcript, path=args.socket, uid=args.acceptor_uid
+    )
+    threading.Thread(target=control.read, daemon=True).start()
+    stop.wait()
+    os._exit(128 + signal.SIGTERM)

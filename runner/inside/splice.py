@@ -1,0 +1,97 @@
+"""Copies bytes both ways between two sockets until both are done, or nothing has moved for too long."""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+IDLE_SECONDS = 300.0
+_BUFFER_BYTES = 256 * 1024
+_LOOK_SECONDS = 5.0
+_DRAIN_SECONDS = 1.0
+_DRAIN_BYTES = 256 * 1024
+
+
+class Flow:
+    """Two directions that share one idea of being idle; counts what went through."""
+
+    def __init__(
+        self, client: socket.socket, server: socket.socket, *, idle_seconds: float
+    ) -> None:
+        self._client = client
+        self._server = server
+        self._idle_seconds = idle_seconds
+        self._moved_at = time.monotonic()
+        self.sent = 0
+        self.received = 0
+        for sock in (client, server):
+            sock.settimeout(idle_seconds)
+
+    def send(self, data: bytes) -> None:
+        """Pass on what was read from the client already. Raises OSError."""
+        self._server.sendall(data)
+        self.sent += len(data)
+        self._moved_at = time.monotonic()
+
+    def abort(self) -> None:
+        """Nothing more goes through; whoever waits wakes up."""
+        for sock in (self._client, self._server):
+            _shut(sock, socket.SHUT_RDWR)
+
+    def both_ways(self) -> None:
+        upward = threading.Thread(target=self.upward, daemon=True)
+        upward.start()
+        self.downward()
+        upward.join()
+
+    def upward(self) -> None:
+        for count in self._copy(self._client, self._server):
+            self.sent += count
+
+    def downward(self) -> None:
+        for count in self._copy(self._server, self._client):
+            self.received += count
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> Iterator[int]:
+        view = memoryview(bytearray(_BUFFER_BYTES))
+        poller = select.poll()
+        poller.register(source, select.POLLIN)
+        try:
+            while self._wait(poller):
+                count = source.recv_into(view)
+                if not count:
+                    _shut(target, socket.SHUT_WR)
+                    return
+                target.sendall(view[:count])
+                self._moved_at = time.monotonic()
+                yield count
+        except OSError:
+            pass
+        self.abort()
+
+    def _wait(self, poller: select.poll) -> bool:
+        """True when there is something to read, False when nothing has moved in either direction."""
+        look = min(_LOOK_SECONDS, self._idle_seconds)
+        while not poller.poll(1000 * look):
+            if time.monotonic() - self._moved_at >= self._idle_seconds:
+                return False
+        return True
+
+
+def farewell(sock: socket.socket, data: bytes) -> None:
+    """Send the last words and let them arrive: an unread request would turn the close into a reset."""
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    with contextlib.suppress(OSError):
+        sock.settimeout(_DRAIN_SECONDS)
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        left = _DRAIN_BYTES
+        while left > 0 and time.monotonic() < deadline and (rest := sock.recv(left)):
+            left -= len(rest)
+
+
+def _shut(sock: socket.socket, how: int) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(how)

@@ -1,0 +1,104 @@
+"""Who may run what: one script that claims, renews and adopts; and what a host says of itself."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from runner import keys
+from runner.patience import patiently
+from runner.protocol import RunKey
+
+LEASE_MS: Final = 30_000
+HOST_MS: Final = 30_000
+
+# Answers the standing, and whether we were written down as the owner before: after a first claim, an owner
+# that is gone says that Redis lost its data.
+_CLAIM: Final = """
+local fence = redis.call('HGET', KEYS[1], 'fence')
+if not fence then return {'UNKNOWN', 0} end
+if fence ~= ARGV[1] then return {'STALE', 0} end
+local owner = redis.call('HGET', KEYS[1], 'owner:' .. fence)
+if owner and owner ~= ARGV[2] then return {'TAKEN', 0} end
+local state = redis.call('HGET', KEYS[1], 'state') or 'live'
+if state == 'done' then
+  redis.call('DEL', KEYS[2])
+  return {state, 1}
+end
+redis.call('HSET', KEYS[1], 'owner:' .. fence, ARGV[2])
+redis.call('SET', KEYS[2], ARGV[2] .. ':' .. fence, 'PX', ARGV[3])
+redis.call('SADD', KEYS[3], ARGV[4])
+return {state, owner and 1 or 0}
+"""
+
+
+class Standing(StrEnum):
+    """What a claim answers."""
+
+    UNKNOWN = "UNKNOWN"
+    """Redis has no such task: it lost its data, or has yet to be told. Keep running, ask again."""
+    STALE = "STALE"
+    """Another attempt is current: end and clean up, silently."""
+    TAKEN = "TAKEN"
+    """Another host has this attempt: as STALE."""
+    LIVE = "live"
+    CANCEL = "cancel"
+    """Ours, and to be stopped."""
+    DONE = "done"
+    """The end was applied: remove the containers and forget the run."""
+
+
+LOST: Final = frozenset({Standing.STALE, Standing.TAKEN})
+GONE: Final = LOST | {Standing.DONE}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    standing: Standing
+    known: bool
+    """Redis knew us as the owner before this claim."""
+
+
+class Leases:
+    """One host's claims. Errors that time mends are waited out, for ever."""
+
+    def __init__(self, redis: Redis, *, host: str) -> None:
+        self._redis = redis
+        self.host = host
+
+    async def claim(self, run: RunKey) -> Claim:
+        """Claim, renew or adopt: all the same. Safe at any time."""
+        names = (keys.task(run.task), keys.lease(run.task), keys.mine(self.host))
+        args = (str(run.fence), self.host, str(LEASE_MS), str(run))
+        answer = await patiently(lambda: self._redis.eval(_CLAIM, len(names), *names, *args))
+        return Claim(Standing(_text(answer[0])), known=bool(answer[1]))
+
+    async def mine(self) -> set[RunKey]:
+        """What this host has claimed and not yet cleaned up."""
+        members = await patiently(lambda: self._redis.smembers(keys.mine(self.host)))
+        return {_run(_text(member)) for member in members}
+
+    async def forget(self, run: RunKey) -> None:
+        """The run is cleaned up. Safe twice."""
+        await patiently(lambda: self._redis.srem(keys.mine(self.host), str(run)))
+
+    async def announce(self, *, slots: int, free: int, version: str) -> None:
+        """Say that this host lives, for the next 30 s."""
+        record = {"host": self.host, "slots": slots, "free": free, "version": version}
+        text = json.dumps(record)
+        await patiently(lambda: self._redis.set(keys.host(self.host), text, px=HOST_MS))
+
+    async def withdraw(self) -> None:
+        """Say that this host takes nothing more."""
+        await patiently(lambda: self._redis.delete(keys.host(self.host)))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _run(member: str) -> RunKey:
+    task, _, fence = member.rpartition(":")
+    return RunKey(task=task, fence=int(fence))

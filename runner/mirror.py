@@ -1,0 +1,107 @@
+"""Bare mirrors of repositories on this host: where workspaces take their objects from, read-only.
+
+Objects are never removed, because live workspaces borrow them; and everything is readable for the containers' users.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from runner import repo_settings
+from runner.errors import WorkspaceError
+from runner.git import Git
+from runner.protocol import Launch
+from runner.serve_client import GitAccess
+
+FETCH_SECONDS: Final = 600
+_LOOK_SECONDS = 0.05
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """Where a run starts from."""
+
+    mirror: Path
+    base_commit: str
+    """Head of the task's branch when the run goes on from there, else of the base branch."""
+    settings: bytes | None
+    """`.errand.yml` of the base branch."""
+
+
+class Mirrors:
+    """The mirrors under one directory; safe with several processes. Errors: `WorkspaceError`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def refresh(self, launch: Launch, access: GitAccess) -> Checkout:
+        """Fetch every branch, and say where the run starts. Safe twice."""
+        path = self._path(launch.forge, launch.repo)
+        async with _locked(path):
+            git = await _ready(path)
+            await git.fetch(
+                access.url,
+                header=access.header.get_secret_value() if access.header else None,
+                refspecs=["+refs/heads/*:refs/heads/*"],
+                prune=True,
+                timeout=FETCH_SECONDS,
+            )
+            base = await git.rev_parse(f"refs/heads/{launch.base_branch}")
+            branch = await git.rev_parse(f"refs/heads/{launch.branch}") if launch.resume else None
+            if base is None:
+                raise WorkspaceError(f"{launch.repo} has no branch {launch.base_branch}")
+            settings = await git.show(base, repo_settings.FILE)
+        return Checkout(mirror=path, base_commit=branch or base, settings=settings)
+
+    def path(self, launch: Launch) -> Path:
+        return self._path(launch.forge, launch.repo)
+
+    def _path(self, forge: str, repo: str) -> Path:
+        parts = [forge, *repo.split("/")]
+        if not all(_PLAIN.fullmatch(part) for part in parts):
+            raise WorkspaceError(f"{forge}: {repo!r} is not the name of a repository")
+        # The digest keeps apart what a case-insensitive file system would mix up.
+        digest = hashlib.sha256("/".join(parts).encode()).hexdigest()[:8]
+        return self._root.absolute().joinpath(*parts[:-1], f"{parts[-1]}-{digest}.git")
+
+
+async def _ready(path: Path) -> Git:
+    if not await asyncio.to_thread((path / "config").exists):
+        git = await Git.init_bare(path)
+        await asyncio.to_thread(_open_up, path)
+    else:
+        git = Git(path)
+    for name, value in (("gc.auto", "0"), ("core.sharedRepository", "0644")):
+        await git.run("config", name, value)
+    return git
+
+
+def _open_up(path: Path) -> None:
+    """What git made before it knew that others read along, under whatever umask."""
+    for entry in (path, *path.rglob("*")):
+        entry.chmod(0o755 if entry.is_dir() else 0o644)
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as file:
+        # Not a blocking lock in a thread: a cancelled run would leave the thread behind, with the lock.
+        while not _try_lock(file.fileno()):  # noqa: ASYNC110 - other processes set no event of ours
+            await asyncio.sleep(_LOOK_SECONDS)
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""What the three transcripts of a run tell: events for `serve`, live or read again from disk."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from runner.protocol import Egress, EventRecord, RunKey
+from runner.sandbox import Line, Role
+from runner.session import Session
+
+POLICY_KEY = "policy"
+
+
+class Narration:
+    """Feed it the lines of every container, each container's in order."""
+
+    def __init__(self, run: RunKey, session: Session) -> None:
+        self.session = session
+        self.guarded = asyncio.Event()
+        """Set once the gateway has its policy."""
+        self.accepted = asyncio.Event()
+        """Set once the gate has accepted a push."""
+        self.head = ""
+        """The commit that the gate accepted last."""
+        self._run = run
+
+    def feed(self, role: Role, line: Line) -> list[EventRecord]:
+        if role == "agent":
+            return self.session.feed(line)
+        return self._gateway(line) if role == "gateway" else []
+
+    def _gateway(self, line: Line) -> list[EventRecord]:
+        fields = line.model_extra or {}
+        match line.kind:
+            case "received" if fields.get("key") == POLICY_KEY:
+                self.guarded.set()
+            case "push" if fields.get("verdict") != "deny" and fields.get("head"):
+                self.head = str(fields["head"])
+                self.accepted.set()
+            case "decision":
+                return [self._decision(line, fields)]
+            case _:
+                pass
+        return []
+
+    def _decision(self, line: Line, fields: dict[str, Any]) -> EventRecord:
+        event = Egress(
+            verdict="allow" if fields.get("verdict") == "allow" else "deny",
+            host=str(fields.get("host", ""))[:255],
+            port=int(fields.get("port", 0)),
+            rule=str(fields.get("rule", "")),
+            reason=str(fields.get("reason", "")),
+            address=str(fields.get("address") or ""),
+        )
+        at = datetime.fromtimestamp(line.at, UTC)
+        return EventRecord(run=self._run, source="gateway", seq=line.n, at=at, event=event)

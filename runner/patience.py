@@ -1,0 +1,29 @@
+"""Waiting out what time mends in Redis."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import stamina
+from redis.exceptions import BusyLoadingError, ReadOnlyError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+PASSING: Final = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    OSError,
+)
+"""Redis is away, starts, or fails over."""
+
+
+async def patiently(command: Callable[[], Any]) -> Any:
+    """The answer to a Redis command that is safe twice; waits for Redis as long as it takes."""
+    # A closure and a context, because a retry is logged with its arguments, and events hold people's words.
+    async for attempt in stamina.retry_context(
+        on=PASSING, attempts=None, timeout=None, wait_initial=0.05, wait_max=2.0, wait_jitter=0.2
+    ):
+        with attempt:
+            return await command()
+    raise AssertionError("unreachable: the retry above has no limit")

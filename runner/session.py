@@ -1,0 +1,392 @@
+"""One run as a fold over the transcript of the agent's container, without I/O.
+
+The same transcript gives the same events, the same pending lines and the same verdict, whoever folds it and however
+often: that is what lets a new worker go on where a killed one stood.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from runner import steps
+from runner.acp import AcpClient, Initialized, Message, Outcome, Refused, SessionOpened, TurnEnded
+from runner.agents.catalogue import AgentEntry
+from runner.errors import AgentProtocolError
+from runner.protocol import (
+    CheckResult,
+    CommandSeen,
+    Event,
+    EventRecord,
+    Finished,
+    Launch,
+    Phase,
+    RepoSettings,
+    Said,
+    StepStatus,
+)
+from runner.sandbox import Line
+from runner.steps import Check, Outgoing
+
+EVENTS_PER_LINE: Final = 10
+MAX_REPAIRS: Final = 2
+_TAIL_CHARACTERS = 4_000
+_DETAIL_CHARACTERS = 300
+
+_PhaseName = Literal["prepare", "setup", "agent", "verify", "repair", "commit", "push"]
+_UNFINISHED: Final[Mapping[str, str]] = {
+    "max_tokens": "The agent reached its model's token limit before it was done.",
+    "max_turn_requests": "The agent reached its own limit of model requests before it was done.",
+    "refusal": "The agent refused the request.",
+    "cancelled": "The agent broke off its turn.",
+}
+
+
+class Session:
+    """Feed it every line from the first; after each, send what is `pending`; it ends with a `verdict`."""
+
+    def __init__(
+        self, *, launch: Launch, settings: RepoSettings, agent: AgentEntry, base_commit: str
+    ) -> None:
+        self.verdict: Finished | None = None
+        """How the run ended. `done` and `changed` says that the commits lie in the quarantine."""
+        self.stopping = False
+        self.fatal = ""
+        """Why the container ended itself, if it did."""
+        self._launch = launch
+        self._settings = settings
+        self._agent = agent
+        self._base = base_commit
+        self._acp = AcpClient()
+        self._pending: dict[str, Outgoing] = {}
+        self._events: list[Event] = []
+        self._exec = ""
+        self._turn: Literal["", "agent", "repair"] = ""
+        self._agent_gone = False
+        self._turns = 0
+        self._steers: list[str] = []
+        self._repairs = 0
+        self._refused_before = False
+        self._checks: list[Check] = []
+        self._head = ""
+        self._summary = ""
+        self._noise = ""
+
+    def feed(self, line: Line) -> list[EventRecord]:
+        self._events = []
+        if self.verdict is None:
+            self._fold(line.kind, line.model_extra or {})
+        at = datetime.fromtimestamp(line.at, UTC)
+        first = line.n * EVENTS_PER_LINE
+        return [
+            EventRecord(run=self._launch.run, source="agent", seq=first + i, at=at, event=event)
+            for i, event in enumerate(self._events)
+        ]
+
+    def pending(self) -> list[Outgoing]:
+        """What should have been sent, and the container has not yet received."""
+        return list(self._pending.values()) if self.verdict is None else []
+
+    def _fold(self, kind: str, fields: Mapping[str, Any]) -> None:
+        match kind:
+            case "ready":
+                self._phase("prepare", StepStatus.RUNNING)
+                self._execute("prepare", steps.prepare(self._launch, self._base))
+            case "received":
+                self._received(str(fields.get("key", "")), fields.get("msg"))
+            case "exit" if fields.get("key") == self._exec:
+                self._exec = ""
+                self._exited(fields["key"], int(fields["status"]), str(fields.get("tail", "")))
+            case "agent" if not _was_cut(fields):
+                self._heard(fields["msg"])
+            case "agent_exit":
+                self._agent_gone = True
+                if self._turn:
+                    self._turn_failed(f"The agent ended with status {fields.get('status')}.")
+            case _:
+                self._noticed(kind, fields)
+
+    def _noticed(self, kind: str, fields: Mapping[str, Any]) -> None:
+        if kind in {"stderr", "noise"}:
+            self._noise = f"{self._noise}{fields.get('text', '')}\n"[-_TAIL_CHARACTERS:]
+        elif kind == "fatal":
+            self.fatal = str(fields.get("reason", ""))
+
+    # What is sent
+
+    def _send(self, key: str, to: Literal["init", "agent"], msg: Mapping[str, Any]) -> None:
+        self._pending[key] = Outgoing(key=key, to=to, msg=msg)
+
+    def _tell(self, message: Message) -> None:
+        self._send(message.key, "agent", message.msg)
+
+    def _execute(self, key: str, msg: Mapping[str, Any]) -> None:
+        self._exec = key
+        self._send(key, "init", msg)
+
+    def _received(self, key: str, msg: object) -> None:
+        self._pending.pop(key, None)
+        if key == "start_agent":
+            self._tell(self._acp.initialize())
+        elif key.startswith("cmd:") and isinstance(msg, dict):
+            self._commanded(key.removeprefix("cmd:"), msg)
+
+    # What people want
+
+    def _commanded(self, command: str, msg: Mapping[str, Any]) -> None:
+        """A steer that comes too late to be acted on is not confirmed: it belongs to a next run."""
+        if self.stopping:
+            return
+        if msg.get("kind") == "stop":
+            if command:
+                self._events.append(CommandSeen(command=command))
+            self._stop()
+        elif self._may_prompt() and not self._exec.startswith("push:"):
+            self._events.append(CommandSeen(command=command))
+            self._steers.append(str(msg.get("text", "")))
+
+    def _stop(self) -> None:
+        self.stopping = True
+        self._pending.clear()
+        if self._turn and self._turns:
+            self._tell(self._acp.cancel())
+        else:
+            self._stopped()
+
+    def _stopped(self) -> None:
+        self.verdict = Finished(outcome="stopped", summary=self._summary, checks=self._results())
+
+    # The steps, in their order
+
+    def _exited(self, key: str, status: int, tail: str) -> None:
+        name, _, rest = key.partition(":")
+        match name:
+            case "prepare":
+                self._prepared(status, tail)
+            case "setup":
+                self._set_up(int(rest), status, tail)
+            case "probe":
+                self._probed(status)
+            case "verify":
+                self._verified(int(rest.partition(":")[2]), status, tail)
+            case "commit":
+                self._committed(status, tail)
+            case _:
+                self._pushed(status, tail)
+
+    def _prepared(self, status: int, tail: str) -> None:
+        if status:
+            self._fail("prepare", "The workspace could not be prepared.", tail=tail, ours=True)
+            return
+        self._phase("prepare", StepStatus.DONE)
+        self._next_setup(0)
+
+    def _next_setup(self, index: int) -> None:
+        if index == len(self._settings.setup):
+            self._start_agent()
+            return
+        command = self._settings.setup[index]
+        self._phase("setup", StepStatus.RUNNING, detail=command)
+        seconds = self._launch.limits.wall_seconds
+        self._execute(f"setup:{index}", steps.shell(command, seconds=seconds))
+
+    def _set_up(self, index: int, status: int, tail: str) -> None:
+        command = self._settings.setup[index]
+        if status:
+            reason = f"The setup command `{command}` failed with status {status}."
+            self._fail("setup", reason, tail=tail, detail=command)
+            return
+        self._phase("setup", StepStatus.DONE, detail=command)
+        self._next_setup(index + 1)
+
+    def _start_agent(self) -> None:
+        self._turn = "agent"
+        self._phase("agent", StepStatus.RUNNING)
+        start = {"do": "start_agent", "argv": list(self._agent.argv), "env": dict(self._agent.env)}
+        self._send("start_agent", "init", start)
+
+    def _prompt(self, turn: Literal["agent", "repair"], *texts: str, detail: str = "") -> None:
+        if self._turns:
+            self._phase(turn, StepStatus.RUNNING, detail=detail)
+        if self._agent_gone:
+            self._fail(turn, "The agent is gone and could not go on.", tail=self._noise)
+            return
+        self._turn = turn
+        self._turns += 1
+        self._tell(self._acp.prompt([text for text in texts if text]))
+
+    def _may_prompt(self) -> bool:
+        return self._turns + len(self._steers) < self._launch.limits.turns
+
+    def _steered(self) -> bool:
+        """Go on with the next thing that people said meanwhile, if there is one."""
+        if not self._steers:
+            return False
+        self._prompt("agent", self._steers.pop(0))
+        return True
+
+    def _heard(self, msg: object) -> None:
+        try:
+            outcomes = self._acp.feed(msg if isinstance(msg, dict) else {})
+        except AgentProtocolError as error:
+            self._turn_failed(f"The agent broke its protocol: {error}.")
+            return
+        for outcome in outcomes:
+            self._came_out(outcome)
+
+    def _came_out(self, outcome: Outcome) -> None:
+        match outcome:
+            case Message():
+                self._tell(outcome)
+            case Initialized():
+                self._tell(self._acp.new_session(steps.WORKSPACE))
+            case SessionOpened():
+                self._prompt("agent", self._launch.prompt, self._agent.brief)
+            case TurnEnded():
+                self._turn_ended(outcome.stop_reason)
+            case Refused():
+                self._turn_failed(f"The agent reported an error: {outcome.reason}")
+            case _:
+                if isinstance(outcome, Said):
+                    self._summary = outcome.text
+                self._events.append(outcome)
+
+    def _turn_ended(self, stop_reason: str) -> None:
+        if self.stopping:
+            self._stopped()
+        elif reason := _UNFINISHED.get(stop_reason):
+            self._turn_failed(reason)
+        else:
+            self._phase(self._turn or "agent", StepStatus.DONE)
+            self._turn = ""
+            self._hand_over()
+
+    def _turn_failed(self, reason: str) -> None:
+        if self.stopping:
+            self._stopped()
+        else:
+            self._fail(self._turn or "agent", reason, tail=self._noise)
+
+    def _hand_over(self) -> None:
+        """The agent is done, as far as it knows."""
+        if self._steered():
+            return
+        if self._settings.verify:
+            self._execute(f"probe:{self._turns}", steps.probe(self._base))
+        else:
+            self._commit()
+
+    def _probed(self, status: int) -> None:
+        """Checks are for changes: where there are none, there is nothing to verify or to hand in."""
+        if self._steered():
+            return
+        if status == 0:
+            self._done(changed=False)
+            return
+        self._checks = []
+        self._verify(0)
+
+    def _verify(self, index: int) -> None:
+        command = self._settings.verify[index]
+        self._phase("verify", StepStatus.RUNNING, detail=command)
+        seconds = self._launch.limits.wall_seconds
+        self._execute(f"verify:{self._turns}:{index}", steps.shell(command, seconds=seconds))
+
+    def _verified(self, index: int, status: int, tail: str) -> None:
+        command = self._settings.verify[index]
+        self._checks.append(Check(command=command, status=status, tail=tail))
+        if status:
+            self._phase("verify", StepStatus.FAILED, detail=command, tail=tail)
+        else:
+            self._phase("verify", StepStatus.DONE, detail=command)
+        if index + 1 < len(self._settings.verify):
+            self._verify(index + 1)
+        else:
+            self._judge()
+
+    def _judge(self) -> None:
+        failed = [check for check in self._checks if check.status]
+        if self._steered():
+            return
+        if not failed:
+            self._commit()
+        elif self._agent.repairs and self._repairs < MAX_REPAIRS and self._may_prompt():
+            self._repairs += 1
+            self._prompt("repair", steps.repair_prompt(failed), detail=failed[0].command)
+        else:
+            tried = f" after {self._repairs} repairs" if self._repairs else ""
+            self._end_failed(f"`{failed[0].command}` fails{tried}.", tail=failed[0].tail)
+
+    def _commit(self) -> None:
+        self._phase("commit", StepStatus.RUNNING)
+        self._execute(f"commit:{self._turns}", steps.commit(self._launch))
+
+    def _committed(self, status: int, tail: str) -> None:
+        self._head = "" if status else steps.head(tail)
+        if not self._head:
+            self._fail("commit", "What the agent left could not be committed.", tail=tail)
+            return
+        self._phase("commit", StepStatus.DONE)
+        if self._steered():
+            return
+        if self._head == self._base:
+            self._done(changed=False)
+        else:
+            self._phase("push", StepStatus.RUNNING)
+            self._execute(f"push:{self._turns}", steps.push(self._launch))
+
+    def _pushed(self, status: int, tail: str) -> None:
+        if status == 0:
+            self._phase("push", StepStatus.DONE)
+            self._done(changed=True)
+            return
+        words = steps.refusal(tail)
+        if self._agent.repairs and not self._refused_before and self._may_prompt():
+            self._refused_before = True
+            self._phase("push", StepStatus.FAILED, tail=tail)
+            self._prompt("repair", steps.refusal_prompt(words), detail="push")
+        else:
+            reason = f"The changes were refused: {words[:_DETAIL_CHARACTERS]}"
+            self._fail("push", reason, tail=tail)
+
+    # The end
+
+    def _done(self, *, changed: bool) -> None:
+        self.verdict = Finished(
+            outcome="done",
+            changed=changed,
+            head=self._head if changed else "",
+            summary=self._summary,
+            checks=self._results(),
+        )
+
+    def _fail(
+        self, phase: _PhaseName, reason: str, *, tail: str, detail: str = "", ours: bool = False
+    ) -> None:
+        self._phase(phase, StepStatus.FAILED, detail=detail or reason, tail=tail)
+        self._end_failed(reason, tail=tail, ours=ours)
+
+    def _end_failed(self, reason: str, *, tail: str, ours: bool = False) -> None:
+        self.verdict = Finished(
+            outcome="failed",
+            summary=self._summary,
+            reason=reason,
+            tail=tail[-_TAIL_CHARACTERS:],
+            checks=self._results(),
+            infrastructure=ours,
+        )
+
+    def _results(self) -> tuple[CheckResult, ...]:
+        return tuple(CheckResult(command=c.command, passed=c.status == 0) for c in self._checks)
+
+    def _phase(
+        self, name: _PhaseName, status: StepStatus, *, detail: str = "", tail: str = ""
+    ) -> None:
+        cut = detail[:_DETAIL_CHARACTERS]
+        event = Phase(name=name, status=status, detail=cut, tail=tail[-_TAIL_CHARACTERS:])
+        self._events.append(event)
+
+
+def _was_cut(fields: Mapping[str, Any]) -> bool:
+    """An update that was too long for a line lost its content; a response is still needed."""
+    msg = fields.get("msg")
+    return "note" in fields and isinstance(msg, dict) and msg.get("method") == "session/update"

@@ -1,0 +1,50 @@
+"""What all runs of one worker share."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner.agents.catalogue import CATALOGUE, AgentEntry
+from runner.lease import Leases
+from runner.mirror import Mirrors
+from runner.sandbox import SandboxBackend
+from runner.serve_client import ServeClient
+from runner.streams import Streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long things may take, in seconds."""
+
+    renew: float = 10.0
+    """Between two renewals of a lease."""
+    poll: float = 0.3
+    """Between two questions whether the end was applied."""
+    grace: float = 2.0
+    """What a stopped agent gets to end its turn."""
+    guard: float = 30.0
+    """What a gateway gets to take its policy, and to tell of a push."""
+    beat: float = 5.0
+    """Between two heartbeats of a host."""
+    sweep: float = 60.0
+    """Between two looks for what was left behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    installation: str
+    host: str
+    runs: Path
+    """Where each run has a directory."""
+    images: Mapping[str, str]
+    """Tags or digests by the names that `.errand.yml` and the catalogue use."""
+    backend: SandboxBackend
+    serve: ServeClient
+    mirrors: Mirrors
+    leases: Leases
+    streams: Streams
+    catalogue: Mapping[str, AgentEntry] = field(default_factory=lambda: CATALOGUE)
+    pace: Pace = Pace()
+    clock: Callable[[], float] = time.time
+    """The clock that stamps transcripts."""

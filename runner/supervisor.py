@@ -1,0 +1,355 @@
+"""One live run on this host: from wherever it stands to its applied end.
+
+Every step may find that it was done before. Killed at any point, a new process calls `follow` and goes on.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, Literal, NoReturn
+
+import structlog
+
+from runner import repo_settings
+from runner.attendance import Attendance
+from runner.errors import (
+    RepoSettingsError,
+    RunnerError,
+    SandboxLostError,
+    SandboxStartError,
+    ServeUnavailableError,
+    StaleRunError,
+    WorkspaceError,
+)
+from runner.lease import GONE, Claim, Standing
+from runner.narration import Narration
+from runner.outlet import Outlet
+from runner.protocol import Command, Event, EventRecord, Finished, Launch, RunKey, Started
+from runner.rundir import Prepared, RunDir
+from runner.sandbox import Leftover, Line, Sandbox, SandboxSpec
+from runner.session import Session
+from runner.station import Station
+
+log = structlog.get_logger()
+
+STARTED_SEQ: Final = 1
+FINISHED_SEQ: Final = 1_000
+CONTAINERS: Final = 3
+_WORDS: Final[Mapping[type[RunnerError], str]] = {
+    SandboxStartError: "The sandbox could not be started: ",
+    SandboxLostError: "The sandbox was lost: ",
+    WorkspaceError: "The repository could not be read: ",
+    ServeUnavailableError: "The work could not be handed in: ",
+}
+
+
+class _GoneError(Exception):
+    """The run is not ours any more, or done with: clean up."""
+
+
+class _ForgottenError(Exception):
+    """Redis lost its data: tell everything again."""
+
+
+class LiveRun:
+    """Follow it once; commands may come at any time."""
+
+    def __init__(self, run: RunKey, station: Station) -> None:
+        self.run = run
+        self._station = station
+        self._files = RunDir(station.runs, run)
+        self._outlet = Outlet(run, station.streams)
+        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+        self._stopping = False
+        self._limit: asyncio.Timeout | None = None
+        self._ended = asyncio.Event()
+        self._attached = False
+
+    def command(self, command: Command) -> None:
+        """Take in what a person wants; the same command twice is one."""
+        self._commands.put_nowait(command)
+        if command.kind == "stop":
+            self._stop()
+
+    async def follow(self) -> None:
+        """Run it, or go on with it, until its end is applied or it is somebody else's; leaves nothing behind."""
+        again = (await self._claim()).standing not in GONE
+        while again:
+            again = await self._follow()
+        await self.clean_up()
+
+    async def give_up(self, reason: str) -> None:
+        """End a run that broke in a way nobody foresaw."""
+        last = self._last(Finished(outcome="failed", reason=reason, infrastructure=True))
+        self._ended.set()
+        gone = False
+        while not gone:
+            await self._station.streams.publish(last)
+            with contextlib.suppress(_ForgottenError):
+                gone = await self._until_gone()
+        await self.clean_up()
+
+    async def clean_up(self) -> None:
+        """Remove the sandbox and everything that is kept of the run. Safe twice."""
+        station = self._station
+        try:
+            await self._remove_sandbox()
+        except RunnerError as error:
+            # Still in `mine`, so the next sweep tries again.
+            log.warning("sandbox_not_removed", run=str(self.run), error=repr(error))
+            return
+        await asyncio.to_thread(self._files.remove)
+        await station.leases.forget(self.run)
+
+    async def _follow(self) -> bool:
+        """True if it is to be followed again."""
+        again = False
+        self._outlet = Outlet(self.run, self._station.streams)
+        self._ended = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._renew())
+                group.create_task(self._outlet.pump())
+                await self._live()
+        except* (_GoneError, StaleRunError):
+            log.info("run_left", run=str(self.run), ended=self._ended.is_set())
+        except* _ForgottenError:
+            again = True
+            log.warning("run_retold", run=str(self.run))
+        return again
+
+    async def _claim(self) -> Claim:
+        claim = await self._station.leases.claim(self.run)
+        if claim.standing is Standing.CANCEL:
+            self.command(Command(id="", run=self.run, kind="stop"))
+        return claim
+
+    async def _renew(self) -> NoReturn:
+        """Keep the lease, and watch for a standing that ends the run here."""
+        while True:
+            await self._pause()
+            claim = await self._claim()
+            if claim.standing in GONE:
+                raise _GoneError
+            if claim.standing is not Standing.UNKNOWN and not claim.known:
+                raise _ForgottenError
+
+    async def _until_gone(self) -> Literal[True]:
+        try:
+            await self._renew()
+        except _GoneError:
+            return True
+
+    async def _pause(self) -> None:
+        pace = self._station.pace
+        if self._ended.is_set():
+            await asyncio.sleep(pace.poll)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pace.renew):
+                await self._ended.wait()
+
+    async def _live(self) -> None:
+        await self._outlet.open()
+        finished = self._files.read("ending", Finished)
+        if finished is None:
+            finished = await self._run_to_end()
+            self._files.write("ending", finished)
+        else:
+            await self._retell()
+        if finished.outcome in {"stopped", "expired"}:
+            await self._remove_sandbox()
+        await self._hand_in_transcript()
+        await self._outlet.put([self._last(finished)])
+        await self._outlet.flush()
+        self._ended.set()
+        log.info("run_ended", run=str(self.run), outcome=finished.outcome)
+
+    async def _run_to_end(self) -> Finished:
+        try:
+            return await self._run()
+        except StaleRunError:
+            raise
+        except RunnerError as error:
+            log.warning("run_failed", run=str(self.run), error=repr(error))
+            return _failure(error)
+
+    async def _run(self) -> Finished:
+        launch = await self._launch()
+        wall = launch.limits.wall_seconds
+        limit = asyncio.timeout(wall)
+        try:
+            async with limit:
+                self._limit = limit
+                if self._stopping:
+                    self._stop()
+                prepared = await self._prepare(launch)
+                verdict = await self._attend(launch, prepared)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if self._stopping:
+                return Finished(outcome="stopped")
+            return Finished(outcome="expired", reason=f"The run took longer than {wall} seconds.")
+        finally:
+            self._limit = None
+            self._attached = False
+        if verdict.changed:
+            await self._hand_in(verdict, launch, prepared)
+        return verdict
+
+    def _stop(self) -> None:
+        """What runs gets a grace to end by itself; what only prepares does not need one."""
+        self._stopping = True
+        if self._limit is not None and not self._limit.expired():
+            grace = self._station.pace.grace if self._attached else 0.0
+            now = asyncio.get_running_loop().time()
+            self._limit.reschedule(min(now + grace, self._limit.when() or now))
+
+    async def _launch(self) -> Launch:
+        launch = self._files.read("launch", Launch)
+        if launch is None:
+            launch = await self._station.serve.launch(self.run)
+            self._files.write("launch", launch)
+        return launch
+
+    async def _prepare(self, launch: Launch) -> Prepared:
+        known = self._files.read("prepared", Prepared)
+        if known is not None:
+            return known
+        station = self._station
+        access = await station.serve.access(self.run)
+        checkout = await station.mirrors.refresh(launch, access)
+        settings = repo_settings.parse(checkout.settings)
+        agent = repo_settings.choose_agent(launch, settings, station.catalogue)
+        prepared = Prepared(
+            base_commit=checkout.base_commit,
+            settings=settings,
+            agent=agent.name,
+            image=repo_settings.choose_image(settings, agent, station.images),
+        )
+        self._files.write("prepared", prepared)
+        return prepared
+
+    def _open(self, launch: Launch, prepared: Prepared) -> Sandbox:
+        station = self._station
+        return station.backend.open(
+            SandboxSpec(
+                installation=station.installation,
+                host=station.host,
+                run=self.run,
+                image=prepared.image,
+                mirror=station.mirrors.path(launch),
+                limits=launch.limits,
+            )
+        )
+
+    def _narration(self, launch: Launch, prepared: Prepared) -> Narration:
+        session = Session(
+            launch=launch,
+            settings=prepared.settings,
+            agent=self._station.catalogue[prepared.agent],
+            base_commit=prepared.base_commit,
+        )
+        return Narration(self.run, session)
+
+    async def _attend(self, launch: Launch, prepared: Prepared) -> Finished:
+        sandbox = self._open(launch, prepared)
+        await self._check_still_there()
+        await sandbox.ensure()
+        self._attached = True
+        digest = await sandbox.image_digest()
+        with self._files.create("transcript") as transcript:
+            attendance = Attendance(
+                launch=launch,
+                base_commit=prepared.base_commit,
+                sandbox=sandbox,
+                narration=self._narration(launch, prepared),
+                outlet=self._outlet,
+                commands=self._commands,
+                transcript=transcript,
+                pace=self._station.pace,
+                began=lambda line: self._began(line, launch, prepared, digest),
+            )
+            return await attendance.verdict()
+
+    async def _check_still_there(self) -> None:
+        """What had begun is never begun again under the same fence."""
+        if self._files.read("started", EventRecord) is None:
+            return
+        whole = [found for found in await self._leftovers() if len(found.containers) == CONTAINERS]
+        if not whole:
+            raise SandboxLostError("its containers are gone")
+
+    async def _began(self, line: Line, launch: Launch, prepared: Prepared, digest: str) -> None:
+        started = self._files.read("started", EventRecord)
+        if started is None:
+            event = Started(
+                host=self._station.host,
+                image=prepared.image,
+                image_digest=digest,
+                agent=prepared.agent,
+                base_commit=prepared.base_commit,
+            )
+            at = datetime.fromtimestamp(line.at, UTC)
+            started = self._record(STARTED_SEQ, at, event)
+            self._files.write("started", started)
+        await self._outlet.put([started])
+        if self._limit is not None and not self._stopping:
+            left = launch.limits.wall_seconds - (self._station.clock() - line.at)
+            self._limit.reschedule(asyncio.get_running_loop().time() + max(0.0, left))
+
+    async def _retell(self) -> None:
+        """Tell again what was perhaps not sent when the end was written down."""
+        launch, prepared = (
+            self._files.read("launch", Launch),
+            self._files.read("prepared", Prepared),
+        )
+        started = self._files.read("started", EventRecord)
+        if launch is None or prepared is None or started is None:
+            return
+        await self._outlet.put([started])
+        narration = self._narration(launch, prepared)
+        for role, line in self._files.told():
+            await self._outlet.put(narration.feed(role, line))
+
+    async def _hand_in(self, verdict: Finished, launch: Launch, prepared: Prepared) -> None:
+        sandbox, base = self._open(launch, prepared), prepared.base_commit
+        with self._files.create("bundle") as file:
+            async for piece in sandbox.bundle(base=base, branch=launch.branch):
+                file.write(piece)
+        bundle = self._files.file("bundle")
+        await self._station.serve.put_bundle(self.run, bundle, head=verdict.head, base=base)
+
+    async def _hand_in_transcript(self) -> None:
+        packed = await asyncio.to_thread(self._files.packed_transcript)
+        try:
+            await self._station.serve.put_transcript(self.run, packed)
+        except ServeUnavailableError as error:
+            # The run's end matters more than its record.
+            log.warning("transcript_not_taken", run=str(self.run), error=repr(error))
+
+    async def _leftovers(self) -> list[Leftover]:
+        station = self._station
+        found = await station.backend.leftovers(
+            installation=station.installation, host=station.host
+        )
+        return [leftover for leftover in found if leftover.run == self.run]
+
+    async def _remove_sandbox(self) -> None:
+        for leftover in await self._leftovers():
+            await self._station.backend.discard(leftover)
+
+    def _last(self, finished: Finished) -> EventRecord:
+        return self._record(FINISHED_SEQ, datetime.now(UTC), finished)
+
+    def _record(self, seq: int, at: datetime, event: Event) -> EventRecord:
+        return EventRecord(run=self.run, source="worker", seq=seq, at=at, event=event)
+
+
+def _failure(error: RunnerError) -> Finished:
+    if isinstance(error, RepoSettingsError):
+        return Finished(outcome="failed", reason=str(error))
+    said = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), "")
+    return Finished(outcome="failed", reason=f"{said}{error}", infrastructure=True)

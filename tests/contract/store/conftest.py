@@ -1,0 +1,3 @@
+from tests.support.store import empty_url, postgres_database, postgres_server, store, store_url
+
+__all__ = ["empty_url", "postgres_database", "postgres_server", "store", "store_url"]

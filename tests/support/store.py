@@ -1,0 +1,182 @@
+"""Stores for tests, on both databases, and rows to put in."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from bot.states import TaskState
+from bot.store.engine import Store
+from bot.store.rows import CommandRow, OutboxRow, RunRow, TaskRow
+from integrations.channel import Conversation, Inbound
+from runner.protocol import EventRecord, RunKey, Said
+from tests.support.postgres import postgres_database, postgres_server
+
+__all__ = [
+    "HERE",
+    "NOW",
+    "a_command",
+    "a_message",
+    "a_run",
+    "a_task",
+    "an_event",
+    "an_inbound",
+    "at",
+    "empty_url",
+    "postgres_database",
+    "postgres_server",
+    "store",
+    "store_url",
+]
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+HERE = Conversation(channel="slack", team="T0ACME", place="C0WEB", thread="1.1")
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without a schema."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'data' / 'errand.db'}"
+    server = request.getfixturevalue("postgres_server")
+    name = server.create_database()
+    request.addfinalizer(lambda: server.drop_database(name))  # noqa: PT021 - only one of two needs it
+    return str(server.url(name))
+
+
+@pytest.fixture
+async def store_url(empty_url: str) -> str:
+    """A database with the newest schema."""
+    store = Store(empty_url)
+    await store.upgrade()
+    await store.close()
+    return empty_url
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    store = Store(store_url)
+    yield store
+    await store.close()
+
+
+def an_inbound(n: int = 1, **changes: Any) -> Inbound:
+    values = {
+        "event_id": f"Ev{n}",
+        "semantic_key": f"T0ACME/C0WEB/{n}",
+        "conversation": HERE,
+        "message_id": f"{n}.0",
+        "author": "slack:U0DANA",
+        "author_name": "dana",
+        "text": "fix the login test",
+        "addressed": True,
+        "received_at": NOW,
+    }
+    return Inbound.model_validate({**values, **changes})
+
+
+def a_task(n: int = 1, **changes: Any) -> TaskRow:
+    values = {
+        "id": f"01task{n:06}",
+        "origin": f"slack:T0ACME/C0WEB/{n}",
+        "conversation": HERE,
+        "message_id": f"{n}.0",
+        "requester": "slack:U0DANA",
+        "requester_name": "dana",
+        "title": "Fix the login test",
+        "link": "",
+        "forge": "github",
+        "repo": "acme/web",
+        "repo_reason": "default of #web",
+        "branch": f"errand/01task{n:06}-fix",
+        "prompt": "fix the login test",
+        "grant": {"repo": "acme/web", "limits": {"cost_usd": 5.5}},
+        "policy_hash": "p" * 64,
+        "state": TaskState.QUEUED,
+        "fence": 0,
+        "round": 1,
+        "attempts": 0,
+        "pull_url": "",
+        "reason": "",
+        "created_at": at(n),
+        "changed_at": at(n),
+        "ended_at": None,
+    }
+    return TaskRow.model_validate({**values, **changes})
+
+
+def a_run(task: str, fence: int = 1, **changes: Any) -> RunRow:
+    values = {
+        "task": task,
+        "fence": fence,
+        "round": 1,
+        "host": "",
+        "agent": "",
+        "image": "",
+        "image_digest": "",
+        "base_commit": "",
+        "policy_hash": "p" * 64,
+        "queued_at": NOW,
+        "started_at": None,
+        "ended_at": None,
+        "outcome": "",
+        "reason": "",
+        "view": {},
+    }
+    return RunRow.model_validate({**values, **changes})
+
+
+def an_event(task: str, seq: int, **changes: Any) -> EventRecord:
+    values = {
+        "run": RunKey(task=task, fence=1),
+        "source": "agent",
+        "seq": seq,
+        "at": at(seq),
+        "event": Said(text=f"said {seq}"),
+    }
+    return EventRecord.model_validate({**values, **changes})
+
+
+def a_message(seq: str = "1", **changes: Any) -> OutboxRow:
+    values = {
+        "id": str(uuid4()),
+        "task": "01task000001",
+        "conversation": HERE,
+        "kind": "notice",
+        "seq": seq,
+        "version": 1,
+        "payload": {"kind": "notice", "text": "On it.", "error": False},
+        "urgent": False,
+        "state": "pending",
+        "tries": 0,
+        "next_at": NOW,
+        "claim_until": None,
+        "first_claim_at": None,
+        "remote_id": "",
+        "sent_version": 0,
+        "error": "",
+        "created_at": NOW,
+    }
+    return OutboxRow.model_validate({**values, **changes})
+
+
+def a_command(n: int, task: str, **changes: Any) -> CommandRow:
+    values = {
+        "id": f"command-{n}",
+        "task": task,
+        "fence": 1,
+        "kind": "steer",
+        "text": f"and also {n}",
+        "author": "slack:U0DANA",
+        "state": "pending",
+        "created_at": NOW,
+        "sent_at": None,
+    }
+    return CommandRow.model_validate({**values, **changes})

@@ -1,0 +1,110 @@
+from bot.progress import MAX_STEPS, Published, View, advance, card, final
+from bot.states import TaskState
+from integrations.channel import Step, StepState
+from runner.protocol import (
+    CheckResult,
+    Egress,
+    Event,
+    Finished,
+    Phase,
+    Plan,
+    PlanEntry,
+    Said,
+    Started,
+    StepStatus,
+    ToolCall,
+    Usage,
+)
+from tests.support.builders import NOW, a_task, after
+
+RUNNING, DONE, FAILED = StepStatus.RUNNING, StepStatus.DONE, StepStatus.FAILED
+
+
+def view_of(*events: Event) -> View:
+    view = View()
+    for event in events:
+        view = advance(view, event)
+    return view
+
+
+def test_the_newest_plan_is_shown() -> None:
+    first = Plan(entries=(PlanEntry(title="look", status=RUNNING),))
+    second = Plan(
+        entries=(PlanEntry(title="look", status=DONE), PlanEntry(title="fix", status=RUNNING))
+    )
+    assert view_of(first, second).plan == (
+        Step(title="look", state=StepState.DONE),
+        Step(title="fix", state=StepState.RUNNING),
+    )
+
+
+def test_what_it_is_doing_is_the_tool_or_the_phase() -> None:
+    tool = ToolCall(id="1", title="editing tests/login.spec.ts", status=RUNNING)
+    verify = Phase(name="verify", status=RUNNING, detail="npm test")
+    assert view_of(tool).doing == "editing tests/login.spec.ts"
+    assert view_of(tool, verify).doing == "verifying: npm test"
+
+
+def test_verification_becomes_a_step_that_changes_in_place() -> None:
+    begun = Phase(name="verify", status=RUNNING, detail="npm test")
+    ended = Phase(name="verify", status=FAILED, detail="npm test", tail="boom")
+    assert view_of(begun, ended).checks == (
+        Step(title="verify: npm test", state=StepState.FAILED),
+    )
+
+
+def test_a_denied_host_is_shown_once() -> None:
+    deny = Egress(
+        verdict="deny", host="registry.example.com", port=443, rule="default", reason="not listed"
+    )
+    view = view_of(deny, deny)
+    shown = card(a_task(), view, now=NOW, started_at=NOW)
+    assert view.denied == ("registry.example.com",)
+    assert "registry.example.com" in shown.doing
+
+
+def test_usage_keeps_what_is_known() -> None:
+    assert view_of(Usage(cost_usd=0.5), Usage(input_tokens=3)).cost_usd == 0.5
+
+
+def test_a_live_card_counts_and_an_ended_one_stands_still() -> None:
+    live = card(a_task(), View(), now=after(70), started_at=NOW)
+    ended = card(
+        a_task(state=TaskState.FAILED, ended_at=after(5)), View(), now=after(70), started_at=NOW
+    )
+    assert (live.elapsed_seconds, live.live) == (70, True)
+    assert (ended.elapsed_seconds, ended.live, ended.doing) == (5, False, "")
+
+
+def test_a_long_plan_is_cut_and_says_so() -> None:
+    entries = tuple(PlanEntry(title=str(n), status=DONE) for n in range(200))
+    shown = card(a_task(), view_of(Plan(entries=entries)), now=NOW, started_at=None)
+    assert len(shown.steps) == MAX_STEPS + 1
+    assert shown.steps[-1].title == "… 170 more"
+
+
+def test_the_last_word_of_a_publication_links_it() -> None:
+    checks = (CheckResult(command="npm test", passed=True),)
+    word = final(
+        a_task(),
+        view_of(Started(host="h", image="i", image_digest="d", agent="script", base_commit="b")),
+        Finished(outcome="done", changed=True, summary="It waits now.", checks=checks),
+        elapsed_seconds=9,
+        published=Published(url="http://x/1", label="pull request #1", files=2, added=3, removed=1),
+    )
+    assert word.outcome == "succeeded"
+    assert word.text == "It waits now."
+    assert (word.pull_url, word.files, word.added, word.removed) == ("http://x/1", 2, 3, 1)
+    assert word.checks[0].passed
+
+
+def test_no_change_is_said() -> None:
+    word = final(a_task(), view_of(Said(text="Nothing to do.")), Finished(outcome="done"), elapsed_seconds=0)
+    assert word.outcome == "unchanged"
+    assert word.text == "Nothing to do.\nNothing changed, so there is no pull request."
+
+
+def test_a_failure_tells_why_with_the_tail() -> None:
+    finished = Finished(outcome="failed", reason="step 1 of 2 failed", tail="no such file")
+    word = final(a_task(), View(), finished, elapsed_seconds=0)
+    assert (word.outcome, word.text, word.tail) == ("failed", "step 1 of 2 failed", "no such file")

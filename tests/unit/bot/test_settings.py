@@ -1,0 +1,25 @@
+import pytest
+
+from bot.errors import SettingsError
+from bot.settings import known_names, load_settings, unknown_names
+
+
+def test_a_misspelt_name_is_found() -> None:
+    assert unknown_names(["ERRAND_SLAK__BOT_TOKEN", "PATH", "ERRAND_DATA_DIR"]) == [
+        "ERRAND_SLAK__BOT_TOKEN"
+    ]
+
+
+def test_a_misspelt_name_is_an_error_that_names_it() -> None:
+    with pytest.raises(SettingsError, match="ERRAND_DATADIR"):
+        load_settings({"ERRAND_DATADIR": "/tmp/x"})
+
+
+def test_the_promised_names_are_known() -> None:
+    promised = {
+        "ERRAND_DATA_DIR", "ERRAND_DATABASE_URL", "ERRAND_REDIS_URL", "ERRAND_HTTP__HOST",
+        "ERRAND_HTTP__PORT", "ERRAND_POLICY_FILE", "ERRAND_SLACK__BOT_TOKEN",
+        "ERRAND_SLACK__SIGNING_SECRET", "ERRAND_SLACK__APP_TOKEN", "ERRAND_SLACK__API_URL",
+        "ERRAND_GITHUB__TOKEN", "ERRAND_GITHUB__API_URL", "ERRAND_GITHUB__GIT_URL",
+    }  # fmt: skip
+    assert promised <= known_names()

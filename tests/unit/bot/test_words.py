@@ -1,0 +1,71 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot import words
+
+REPOS = ("acme/web", "acme/Api.js")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("stop", "stop"),
+        (" Stop! ", "stop"),
+        ("status", "status"),
+        ("help", "help"),
+        ("retry.", "retry"),
+        ("stop the flaky test from failing", None),
+        ("", None),
+    ],
+)
+def test_a_word_counts_only_alone(text: str, word: str | None) -> None:
+    assert words.read(text, repos=REPOS).word == word
+
+
+@pytest.mark.parametrize(
+    ("text", "repo"),
+    [
+        ("repo=acme/other fix it", "acme/other"),
+        ("fix it in acme/web, please", "acme/web"),
+        ("ACME/WEB: fix it", "acme/web"),
+        ("acme/api.js. Fix it", "acme/Api.js"),
+        ("fix and/or remove src/main", None),
+        ("see https://example.com/acme/web", None),
+        ("do this\n```\ncd acme/web\n```", None),
+    ],
+)
+def test_a_repo_is_an_option_or_a_known_name(text: str, repo: str | None) -> None:
+    assert words.read(text, repos=REPOS).repo == repo
+
+
+def test_options_are_taken_out_of_the_prompt() -> None:
+    request = words.read("repo=acme/web agent=script bump the version", repos=REPOS)
+    assert (request.agent, request.prompt) == ("script", "bump the version")
+
+
+def test_code_blocks_reach_the_prompt_unchanged() -> None:
+    text = "fix it\n```sh\nX=1 repo=nothing make\n```"
+    assert words.read(text, repos=REPOS).prompt == text
+
+
+def test_the_title_is_the_first_line_outside_code() -> None:
+    assert words.title_of("```\nmake\n```\n## Bump it:\nmore") == "Bump it"
+    assert words.title_of("```\nmake\n```") == "Run a recipe"
+    assert len(words.title_of("x" * 500)) == words.TITLE_LENGTH
+
+
+@given(st.text())
+def test_a_slug_fits_a_branch_name(title: str) -> None:
+    slug = words.slug_of(title)
+    assert slug
+    assert len(slug) <= words.SLUG_LENGTH
+    assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert not slug.startswith("-")
+    assert not slug.endswith("-")
+
+
+@given(st.text())
+def test_any_text_can_be_read(text: str) -> None:
+    request = words.read(text, repos=REPOS)
+    assert len(request.title) <= words.TITLE_LENGTH

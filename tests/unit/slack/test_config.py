@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import SecretStr, ValidationError
+
+from integrations.slack.config import EVENTS, SCOPES, SlackConfig
+
+MANIFEST = yaml.safe_load((Path(__file__).parents[3] / "manifest.yml").read_text())
+
+
+def test_the_manifest_asks_for_exactly_what_the_code_uses() -> None:
+    assert MANIFEST["oauth_config"]["scopes"]["bot"] == list(SCOPES)
+
+
+def test_the_manifest_subscribes_to_exactly_what_the_code_reads() -> None:
+    assert MANIFEST["settings"]["event_subscriptions"]["bot_events"] == list(EVENTS)
+
+
+def test_the_manifest_needs_no_public_address() -> None:
+    assert MANIFEST["settings"]["socket_mode_enabled"] is True
+    assert MANIFEST["features"]["app_home"]["messages_tab_enabled"] is True
+    assert MANIFEST["features"]["app_home"]["messages_tab_read_only_enabled"] is False
+
+
+def test_the_docs_give_a_reason_for_every_permission() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "channels" / "slack.md").read_text()
+    for name, reason in (SCOPES | EVENTS).items():
+        assert f"| `{name}` | {reason} |" in page
+
+
+def test_a_bot_that_could_hear_nothing_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"app_token .Socket Mode.* or signing_secret"):
+        SlackConfig(bot_token=SecretStr("xoxb-1"))
+
+
+def test_secrets_are_not_shown() -> None:
+    config = SlackConfig(bot_token=SecretStr("xoxb-1"), app_token=SecretStr("xapp-1"))
+    assert "xoxb" not in repr(config)
+    assert "xapp" not in repr(config)

@@ -1,0 +1,192 @@
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from integrations.channel import Card, Check, Final, Notice, Question, Reply, Step, StepState
+from integrations.slack.render import Rendered, render
+
+CARD = Card(
+    task="01J",
+    title="Fix the flaky login test",
+    repo="acme/web",
+    repo_reason="default of #web",
+    agent="claude-code",
+    state="working",
+    live=True,
+    steps=(
+        Step(title="reproduce the failure", state=StepState.DONE),
+        Step(title="fix and add a test", state=StepState.RUNNING),
+        Step(title="run the suite", state=StepState.PENDING),
+        Step(title="lint", state=StepState.FAILED),
+    ),
+    doing="editing tests/login.spec.ts",
+    elapsed_seconds=130,
+    cost_usd=0.31,
+)
+FINAL = Final(
+    outcome="succeeded",
+    text="the session cookie was read before it was set.",
+    pull_url="https://github.com/acme/web/pull/481",
+    pull_label="#481",
+    files=2,
+    added=14,
+    removed=3,
+    checks=(Check(command="npm test", passed=True),),
+    elapsed_seconds=242,
+    cost_usd=0.58,
+    asked_by="U0DANA1234",
+)
+
+
+def mrkdwn(rendered: Rendered) -> list[str]:
+    """Every text that Slack would read as markup."""
+    found: list[str] = [rendered.text]
+    for block in rendered.blocks:
+        elements = block.get("elements", [])
+        assert isinstance(elements, list)
+        texts = [part if part.get("type") == "mrkdwn" else part.get("text") for part in elements]
+        found += [str(t["text"]) for t in [block.get("text"), *texts] if isinstance(t, dict)]
+    return found
+
+
+def test_a_card_shows_state_plan_and_how_to_stop() -> None:
+    assert mrkdwn(render(CARD))[1:] == [
+        (
+            "*Fix the flaky login test* · acme/web (default of #web) · claude-code\n"
+            "● working · 2 min 10 s · $0.31"
+        ),
+        "✓ reproduce the failure\n▸ fix and add a test\n○ run the suite\n✗ lint",
+        "editing tests/login.spec.ts",
+        "reply `stop` to stop",
+    ]
+
+
+def test_a_card_that_has_ended_offers_no_stop() -> None:
+    ended = CARD.model_copy(update={"live": False, "state": "done", "doing": ""})
+    texts = mrkdwn(render(ended))
+    assert "✓ done" in texts[1]
+    assert not any("stop" in text for text in texts)
+
+
+def test_a_queued_card_needs_no_plan() -> None:
+    card = Card(task="1", title="Fix", repo="", repo_reason="", agent="", state="queued", live=True)
+    assert mrkdwn(render(card))[1:] == ["*Fix*\n● queued", "reply `stop` to stop"]
+
+
+def test_a_long_plan_folds_what_is_done_first() -> None:
+    done = tuple(Step(title=f"done {n}", state=StepState.DONE) for n in range(25))
+    ahead = tuple(Step(title=f"ahead {n}", state=StepState.PENDING) for n in range(5))
+    plan = mrkdwn(render(CARD.model_copy(update={"steps": (*done, *ahead)})))[2].splitlines()
+    assert len(plan) <= 22
+    assert plan[0] == "✓ 9 steps before"
+    assert plan[-1] == "○ ahead 4"
+
+
+def test_a_long_plan_ahead_says_how_much_more() -> None:
+    steps = tuple(Step(title=f"{n}", state=StepState.PENDING) for n in range(30))
+    plan = mrkdwn(render(CARD.model_copy(update={"steps": steps})))[2].splitlines()
+    assert len(plan) == 22
+    assert plan[-1] == "… 9 more"
+
+
+def test_a_final_says_what_changed_and_links_the_pull_request() -> None:
+    rendered = render(FINAL)
+    assert mrkdwn(rendered)[1:3] == [
+        "*Done in 4 min 02 s*: the session cookie was read before it was set.",
+        "2 files, +14 −3 · `npm test` passed · $0.58 · asked by <@U0DANA1234>",  # noqa: RUF001  as shown
+    ]
+    [button] = [e for b in rendered.blocks if b["type"] == "actions" for e in b["elements"]]  # type: ignore[attr-defined]  # raw JSON
+    assert button["text"]["text"] == "Open pull request #481"
+    assert button["url"] == FINAL.pull_url
+    assert "Open pull request #481: https://github.com/acme/web/pull/481" in rendered.text
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "slack://x", "https://" + "a" * 3000, ""])
+def test_only_web_addresses_become_buttons(url: str) -> None:
+    rendered = render(FINAL.model_copy(update={"pull_url": url}))
+    assert all(block["type"] != "actions" for block in rendered.blocks)
+
+
+def test_the_tail_keeps_its_end_and_cannot_leave_its_fence() -> None:
+    rendered = render(FINAL.model_copy(update={"tail": "x\n" * 4000 + "```\n<!here> boom"}))
+    [tail] = [text for text in mrkdwn(rendered)[1:] if text.startswith("```")]
+    assert tail.endswith("boom\n```")
+    assert tail.count("```") == 2
+    assert len(tail) <= 3000
+
+
+def test_bold_and_headings_of_markdown_are_kept() -> None:
+    text = "## Changes\nNow **fast**.\n```\n**kept**\n```\nf(**a, **b)"
+    rendered = render(FINAL.model_copy(update={"text": text}))
+    assert mrkdwn(rendered)[1].endswith("*Changes*\nNow *fast*.\n```\n**kept**\n```\nf(**a, **b)")
+
+
+def test_a_question_lists_its_options() -> None:
+    texts = mrkdwn(render(Question(text="Which?", options=("acme/web", "acme/api"))))
+    assert texts[0] == "Which?\n• acme/web\n• acme/api"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<!channel>",
+        "<!here|x>",
+        "<@U0LEE>",
+        "<https://evil.example|https://github.com>",
+        "@channel",
+    ],
+)
+def test_untrusted_text_pings_nobody_and_masks_nothing(hostile: str) -> None:
+    replies: list[Reply] = [
+        CARD.model_copy(update={"title": hostile, "doing": hostile, "repo": hostile}),
+        Notice(text=hostile),
+        Question(text=hostile, options=(hostile,)),
+        FINAL.model_copy(update={"text": hostile, "tail": hostile, "asked_by": hostile}),
+    ]
+    for text in [text for reply in replies for text in mrkdwn(render(reply))]:
+        assert "<" not in text
+        assert "@channel" not in text
+
+
+def test_a_title_cannot_end_its_bold() -> None:
+    card = CARD.model_copy(update={"title": "a* `b` \n*c"})
+    assert mrkdwn(render(card))[1].splitlines()[0].count("*") == 2
+
+
+TEXT = st.text(max_size=400).map(lambda t: t * 30) | st.sampled_from(
+    ["&" * 20_000, "😀" * 9000, "`" * 9000, "\n" * 5000, "@here " * 3000, "<" * 3000]
+)
+STEPS = st.lists(st.builds(Step, title=TEXT, state=st.sampled_from(StepState)), max_size=60).map(
+    tuple
+)
+REPLY = st.one_of(
+    st.builds(Notice, text=TEXT, error=st.booleans()),
+    st.builds(Question, text=TEXT, options=st.lists(TEXT, max_size=20).map(tuple)),
+    st.builds(
+        Card, task=TEXT, title=TEXT, repo=TEXT, repo_reason=TEXT, agent=TEXT, state=TEXT,
+        live=st.booleans(), steps=STEPS, doing=TEXT,
+    ),
+    st.builds(
+        Final, outcome=st.sampled_from(["succeeded", "unchanged", "failed", "stopped"]),
+        text=TEXT, tail=TEXT, pull_url=TEXT.map(lambda t: "https://" + t), pull_label=TEXT,
+        checks=st.lists(st.builds(Check, command=TEXT, passed=st.booleans()), max_size=9).map(tuple),
+        asked_by=TEXT,
+    ),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(reply=REPLY)
+def test_every_reply_is_within_slacks_limits(reply: Reply) -> None:
+    rendered = render(reply)
+    texts = mrkdwn(rendered)
+    blocks = texts[1:]
+
+    assert 1 <= len(rendered.text) <= 4000
+    assert len(rendered.blocks) <= 50
+    assert all(1 <= len(text) <= 3000 for text in blocks)
+    assert sum(map(len, blocks)) <= 12_000
+    assert not any(re.search(r"@(channel|here|everyone)\b", text, re.IGNORECASE) for text in texts)
+    assert not any(re.search(r"&(?!amp;|lt;|gt;)", text) for text in texts)
