@@ -99,7 +99,11 @@ class Applier:
             after = await tasks.get(tx, run.task)
             if new and after is not None and after.state in IN_SANDBOX:
                 await show_card(tx, after, now=now)
-        return after is None or after.state not in IN_SANDBOX
+        if after is None or after.state not in IN_SANDBOX:
+            self.finished.set()
+            self.queued.set()
+            return True
+        return False
 
     async def _note_stale(
         self, tx: AsyncConnection, run: RunKey, new: list[EventRecord], now: datetime
@@ -204,7 +208,6 @@ class Applier:
             await self._say_end(tx, task, run, finished, now)
         elif fresh := await tasks.get(tx, task.id):
             await show_card(tx, fresh, now=now)
-        (self.queued if to is TaskState.QUEUED else self.finished).set()
 
     async def _say_end(
         self, tx: AsyncConnection, task: TaskRow, run: RunKey, finished: Finished, now: datetime

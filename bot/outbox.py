@@ -121,7 +121,7 @@ class Outbox:
         again_at = now + timedelta(seconds=self.edit_seconds) if row.kind == "card" else now
         async with self.store.begin() as tx:
             await outbox.sent(
-                tx, row.id, version=row.version, remote_id=remote_id, now=now, next_at=again_at
+                tx, row.id, version=row.version, remote_id=remote_id, next_at=again_at
             )
         log.info("message_sent", task=row.task, kind=row.kind, tries=row.tries)
 

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from bot.settings import Settings
-from bot.wiring import open_redis, open_services, open_worker
+from bot.wiring import open_redis, open_services, open_worker, prepare_images
 
 log = structlog.get_logger()
 
@@ -26,12 +26,14 @@ async def serve(settings: Settings) -> None:
 
 async def work(settings: Settings) -> None:
     """Launches and follows runs on this Docker host."""
+    await prepare_images(settings)
     async with open_redis(settings) as redis_url:
         await open_worker(settings, redis_url=redis_url).run()
 
 
 async def up(settings: Settings) -> None:
     """Both, in one process."""
+    await prepare_images(settings)
     async with (
         open_redis(settings) as redis_url,
         open_services(settings, redis_url=redis_url) as services,

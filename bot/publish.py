@@ -109,7 +109,7 @@ class Publisher:
             shutil.rmtree(quarantine, ignore_errors=True)
         published = Published(
             url=pull.url,
-            label=f"pull request #{pull.number}",
+            label=f"#{pull.number}",
             files=files,
             added=added,
             removed=removed,

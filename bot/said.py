@@ -6,6 +6,7 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.progress import View, card
+from bot.states import TERMINAL
 from bot.store import outbox, runs
 from bot.store.rows import OutboxRow, TaskRow
 from integrations.channel import Conversation, Final, Mark, Notice, Question, Reply
@@ -53,7 +54,6 @@ async def say(
 ) -> None:
     """Say something once: the same (task, kind, seq) is never said twice."""
     payload = reply.model_dump(mode="json")
-    urgent = reply.kind == "final"
     await outbox.put(
         tx,
         _row(
@@ -63,7 +63,7 @@ async def say(
             seq=seq,
             payload=payload,
             now=now,
-            urgent=urgent,
+            urgent=True,
         ),
     )
 
@@ -112,4 +112,7 @@ async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: 
             ),
         )
     else:
-        await outbox.replace(tx, task=task.id, kind="card", seq=seq, payload=payload, now=now)
+        ended = task.state in TERMINAL
+        await outbox.replace(
+            tx, task=task.id, kind="card", seq=seq, payload=payload, now=now, urgent=ended
+        )

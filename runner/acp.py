@@ -73,6 +73,8 @@ class Refused:
 
     method: str
     reason: str
+    tail: str = ""
+    """Last output, if the agent sent some along (`data.tail`)."""
 
 
 Outcome = (
@@ -169,7 +171,7 @@ class AcpClient:
         if method is None:
             return []
         if (error := msg.get("error")) is not None:
-            return [*self._words.take(), Refused(method, _error_text(error))]
+            return [*self._words.take(), _refusal(method, error)]
         result = msg.get("result")
         if method == "initialize":
             answer = _parse(schema.InitializeResponse, result)
@@ -276,12 +278,16 @@ def _parse(model: type[_Model], value: object) -> _Model:
         ) from error
 
 
-def _error_text(error: object) -> str:
-    if not isinstance(error, dict):
-        return "an error without words"
-    message, data = str(error.get("message") or "an error without words"), error.get("data")
-    detail = data.get("details") or data.get("message") if isinstance(data, dict) else data
-    return f"{message}: {detail}"[:1000] if isinstance(detail, str) and detail else message[:1000]
+def _refusal(method: str, error: object) -> Refused:
+    fields = error if isinstance(error, dict) else {}
+    message, data = str(fields.get("message") or "an error without words"), fields.get("data")
+    details = data if isinstance(data, dict) else {"details": data}
+    detail = details.get("details") or details.get("message")
+    reason = f"{message}: {detail}" if isinstance(detail, str) else message
+    tail = details.get("tail")
+    return Refused(
+        method, reason[:1000], tail[-OUTPUT_CHARACTERS:] if isinstance(tail, str) else ""
+    )
 
 
 def _response(request_id: int | str, **body: Any) -> Message:

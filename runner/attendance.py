@@ -1,6 +1,7 @@
 """One sandbox, from its start to the session's verdict: lines in, lines out."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Attendance:
         try:
             async with asyncio.TaskGroup() as group:
                 others = [
-                    group.create_task(self._watch("gateway")),
+                    group.create_task(self._guard()),
                     group.create_task(self._watch("acceptor")),
                     group.create_task(self._pass_on()),
                 ]
@@ -100,12 +101,19 @@ class Attendance:
                 return
             self._sent.add(key)
 
+    async def _guard(self) -> None:
+        # A gateway that has ended takes no policy, and its transcript says why it ended.
+        with contextlib.suppress(SandboxLostError):
+            await self._send_policy()
+        await self._watch("gateway")
+
     async def _watch(self, role: Role) -> None:
         async with aclosing(self._lines(role)) as lines:
             async for line in lines:
                 await self.outlet.put(self.narration.feed(role, line))
-                if role == "gateway" and line.kind == "ready":
-                    await self._send_policy()
+                if line.kind == "fatal":
+                    reason = (line.model_extra or {}).get("reason")
+                    raise SandboxLostError(f"the {role} gave up: {reason}")
         raise SandboxLostError(await self._how(role))
 
     async def _send_policy(self) -> None:

@@ -5,6 +5,7 @@ protocol of the URL at hand, to that URL: redirects are not followed, because a 
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,10 +127,12 @@ class Git:
         if outcome.status == 0:
             return
         refused = [line for line in _lines(outcome) if line.startswith("!\t")]
-        if refused:
+        if not refused:
+            raise _error(outcome, remote=True)
+        # A line that is cut after the push makes git push again by itself, and lose to itself.
+        if await self.ls_remote(url, header=header, ref=ref) != sha:
             said = redact("\n".join([*refused, outcome.tail]), header)
             raise PushRejectedError(outcome.status, said)
-        raise _error(outcome, remote=True)
 
     async def fetch_bundle(self, bundle: Path, *, ref: str, into: str, max_bytes: int) -> str:
         """Take `ref` out of a bundle as `into` and return its SHA; every object in it is checked (fsck, links).
@@ -142,7 +145,7 @@ class Git:
                 sha = refs[ref]
             except (ValueError, KeyError) as error:
                 raise GitError(None, f"the bundle is not as it should be: {error}") from error
-            file.seek(offset)
+            os.lseek(file.fileno(), offset, os.SEEK_SET)  # not seek: that may move the buffer only
             await self.run(
                 "index-pack", "--stdin", "--strict", "--fix-thin", f"--max-input-size={max_bytes}",
                 input=file, timeout=300,

@@ -23,6 +23,7 @@ _ENVIRONMENT = {
     "GIT_ATTR_NOSYSTEM": "1",
 }
 _TAIL = 4000
+_LINGER = 5
 _CONTROL = re.compile(r"[^\n\x20-\x7e\x80-\U0010ffff]|[\x80-\x9f]")
 
 
@@ -69,15 +70,7 @@ async def execute(
 ) -> Outcome:
     """Run to the end. The process group does not outlive this call, however it is left."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=_stdin(stdin),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**_ENVIRONMENT, **environment},
-            cwd="/",
-            start_new_session=True,
-        )
+        process = await _start(argv, environment, _stdin(stdin))
     except OSError as error:
         return Outcome(status=None, stdout=b"", tail=f"cannot start {argv[0]}: {error.strerror}")
     try:
@@ -87,6 +80,29 @@ async def execute(
         return Outcome(status=None, stdout=b"", tail=f"no end after {timeout:g} s")
     finally:
         await _end(process)
+
+
+async def _start(
+    argv: Sequence[str], environment: Mapping[str, str], stdin: int | BinaryIO
+) -> asyncio.subprocess.Process:
+    starting = asyncio.gather(
+        asyncio.create_subprocess_exec(
+            *argv,
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**_ENVIRONMENT, **environment},
+            cwd="/",
+            start_new_session=True,
+        )
+    )
+    try:
+        # Cancelled in here, asyncio would end the first process only and wait for the others.
+        return (await asyncio.shield(starting))[0]
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _end((await starting)[0])
+        raise
 
 
 def _stdin(given: bytes | BinaryIO | None) -> int | BinaryIO:
@@ -105,6 +121,7 @@ async def _converse(
         stdout = await _first(process.stdout, max_output + 1)
         if len(stdout) > max_output:
             _kill(process)
+            await _last(process.stdout, 0)
     status = await process.wait()
     if len(stdout) > max_output:
         return Outcome(status=None, stdout=b"", tail=f"more than {max_output} bytes of output")
@@ -131,7 +148,7 @@ async def _first(stream: asyncio.StreamReader | None, limit: int) -> bytes:
 async def _last(stream: asyncio.StreamReader | None, limit: int) -> bytes:
     found = b""
     while stream and (piece := await stream.read(65536)):
-        found = (found + piece)[-limit:]
+        found = (found + piece)[-limit:] if limit else b""
     return found
 
 
@@ -141,6 +158,11 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        _kill(process)
-        await process.wait()
+    if process.returncode is not None:
+        return
+    _kill(process)
+    await process.wait()
+    # Unread output would keep the pipes open; a process that left the group may hold them.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            await asyncio.gather(_last(process.stdout, 0), _last(process.stderr, 0))

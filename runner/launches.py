@@ -96,7 +96,8 @@ class Launches:
             log_results=False,
         )
 
-    async def _launch(self, _context: dict[str, Any], task: str, fence: int) -> None:
+    async def _launch(self, ctx: dict[Any, Any], *args: Any, **_kwargs: Any) -> None:
+        task, fence = args
         try:
             async with asyncio.timeout(JOB_SECONDS / 2):
                 wait = await self._begin(RunKey(task=task, fence=fence))

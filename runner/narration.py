@@ -17,7 +17,7 @@ class Narration:
     def __init__(self, run: RunKey, session: Session) -> None:
         self.session = session
         self.guarded = asyncio.Event()
-        """Set once the gateway has its policy."""
+        """Set once the gateway has its policy: it is not ready before."""
         self.accepted = asyncio.Event()
         """Set once the gate has accepted a push."""
         self.head = ""
@@ -32,9 +32,9 @@ class Narration:
     def _gateway(self, line: Line) -> list[EventRecord]:
         fields = line.model_extra or {}
         match line.kind:
-            case "received" if fields.get("key") == POLICY_KEY:
+            case "ready":
                 self.guarded.set()
-            case "push" if fields.get("verdict") != "deny" and fields.get("head"):
+            case "push" if fields.get("verdict") == "accept":
                 self.head = str(fields["head"])
                 self.accepted.set()
             case "decision":

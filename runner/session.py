@@ -244,7 +244,7 @@ class Session:
             case TurnEnded():
                 self._turn_ended(outcome.stop_reason)
             case Refused():
-                self._turn_failed(f"The agent reported an error: {outcome.reason}")
+                self._turn_failed(f"The agent reported an error: {outcome.reason}", outcome.tail)
             case _:
                 if isinstance(outcome, Said):
                     self._summary = outcome.text
@@ -260,11 +260,11 @@ class Session:
             self._turn = ""
             self._hand_over()
 
-    def _turn_failed(self, reason: str) -> None:
+    def _turn_failed(self, reason: str, tail: str = "") -> None:
         if self.stopping:
             self._stopped()
         else:
-            self._fail(self._turn or "agent", reason, tail=self._noise)
+            self._fail(self._turn or "agent", reason, tail=tail or self._noise)
 
     def _hand_over(self) -> None:
         """The agent is done, as far as it knows."""

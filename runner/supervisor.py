@@ -92,15 +92,9 @@ class LiveRun:
 
     async def clean_up(self) -> None:
         """Remove the sandbox and everything that is kept of the run. Safe twice."""
-        station = self._station
-        try:
-            await self._remove_sandbox()
-        except RunnerError as error:
-            # Still in `mine`, so the next sweep tries again.
-            log.warning("sandbox_not_removed", run=str(self.run), error=repr(error))
-            return
-        await asyncio.to_thread(self._files.remove)
-        await station.leases.forget(self.run)
+        if await self._try_to_remove_sandbox():
+            await asyncio.to_thread(self._files.remove)
+            await self._station.leases.forget(self.run)
 
     async def _follow(self) -> bool:
         """True if it is to be followed again."""
@@ -159,7 +153,7 @@ class LiveRun:
         else:
             await self._retell()
         if finished.outcome in {"stopped", "expired"}:
-            await self._remove_sandbox()
+            await self._try_to_remove_sandbox()
         await self._hand_in_transcript()
         await self._outlet.put([self._last(finished)])
         await self._outlet.flush()
@@ -337,9 +331,15 @@ class LiveRun:
         )
         return [leftover for leftover in found if leftover.run == self.run]
 
-    async def _remove_sandbox(self) -> None:
-        for leftover in await self._leftovers():
-            await self._station.backend.discard(leftover)
+    async def _try_to_remove_sandbox(self) -> bool:
+        """False leaves it to the next sweep, which finds the run by its directory and in `mine`."""
+        try:
+            for leftover in await self._leftovers():
+                await self._station.backend.discard(leftover)
+        except RunnerError as error:
+            log.warning("sandbox_not_removed", run=str(self.run), error=repr(error))
+            return False
+        return True
 
     def _last(self, finished: Finished) -> EventRecord:
         return self._record(FINISHED_SEQ, datetime.now(UTC), finished)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -43,7 +43,7 @@ class WorkerConfig:
     slots: int = 4
     pool: str = "default"
     version: str = "0"
-    pace: Pace = Pace()
+    pace: Pace = field(default_factory=Pace)
 
 
 class Worker:

@@ -15,7 +15,7 @@ from bot.store.rows import AuditEntry, AuditRow
 from bot.store.tables import audit as table
 
 GENESIS = "0" * 64
-CHUNK = 1000
+CHUNK = 500
 HASHED = ("id", "at", "actor", "action", "task", "decision", "policy_hash", "detail")
 
 

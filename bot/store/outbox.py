@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    Case,
     ColumnElement,
     FromClause,
     RowMapping,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    or_,
     select,
     tuple_,
     update,
@@ -53,8 +55,8 @@ async def replace(
 ) -> bool:
     """Put a newer version in a row's place; False if there is no row or it says the same already.
 
-    A row in flight stays so, and is pending again after `sent`. A waiting row keeps its place, its
-    urgency and its `next_at`, so a newer version does not end the wait that a rate limit asked for.
+    A row in flight stays so, and is pending again after `sent`. A newer version does not end the wait
+    that a rate limit or the pace of edits asked for; an urgent one ends the latter.
     """
     rank = URGENT if urgent else NORMAL
     unsent = table.c.state.in_(UNSENT)
@@ -63,7 +65,7 @@ async def replace(
         "version": table.c.version + 1,
         "state": case((table.c.state == "sending", "sending"), else_="pending"),
         "rank": case((and_(unsent, table.c.rank < rank), table.c.rank), else_=rank),
-        "next_at": case((unsent, table.c.next_at), else_=literal(now, UtcTime)),
+        "next_at": _next_at(now, urgent=urgent),
         "tries": case((unsent, table.c.tries), else_=0),
     }
     other = table.c.payload != payload
@@ -97,13 +99,16 @@ async def claim(
 
 
 async def sent(
-    tx: AsyncConnection, row_id: str, *, version: int, remote_id: str, now: datetime
+    tx: AsyncConnection, row_id: str, *, version: int, remote_id: str, next_at: datetime
 ) -> None:
-    """Note a delivered version, whoever holds the row by now. Safe twice."""
+    """Note a delivered version, whoever holds the row by now. Safe twice.
+
+    A newer version does not go out before `next_at`, unless it is urgent.
+    """
     newer = table.c.version > version
     changes = {
         "state": case((newer, "pending"), else_="sent"),
-        "next_at": case((newer, literal(now, UtcTime)), else_=table.c.next_at),
+        "next_at": literal(next_at, UtcTime),
         "sent_version": version,
         "remote_id": remote_id or table.c.remote_id,
         "claim_until": None,
@@ -159,6 +164,13 @@ async def next_due(conn: AsyncConnection) -> datetime | None:
     found = await conn.execute(_heads(select(func.min(table.c.next_at))))
     due: datetime | None = found.scalar_one()
     return due
+
+
+def _next_at(now: datetime, *, urgent: bool) -> Case[Any]:
+    at_once = literal(now, UtcTime)
+    failed = and_(table.c.state.in_(UNSENT), table.c.tries > 0)
+    waits = failed if urgent else or_(failed, table.c.next_at > at_once)
+    return case((waits, table.c.next_at), else_=at_once)
 
 
 def _named(task: str, kind: str, seq: str) -> ColumnElement[bool]:

@@ -89,7 +89,6 @@ task = Table(
     Index(None, "conversation", "created_at", "id"),
     Index(None, "created_at", "id"),
     Index(None, "state", "created_at", "id"),
-    Index(None, "state", "changed_at", "id"),
     Index(None, "requester", "state"),
     Index(None, "repo", "state"),
 )
@@ -190,7 +189,7 @@ cursor = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Counter, primary_key=True, autoincrement=False),
     Column("at", Words, nullable=False),
     Column("actor", Words, nullable=False),
     Column("action", Words, nullable=False),

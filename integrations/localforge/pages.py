@@ -3,10 +3,10 @@
 import base64
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,7 +16,8 @@ from integrations.localforge import diff, repository
 from integrations.localforge.pulls import Pulls
 from integrations.localforge.repository import MAX_DIFF, SERVICE, Repository
 
-_TEMPLATES = Path(__file__).with_name("templates")
+_MAX_NUMBER: Final = 2**31
+_TEMPLATES = FilePath(__file__).with_name("templates")
 _CSS = (_TEMPLATES / "forge.css").read_text()
 _HASH = base64.b64encode(hashlib.sha256(_CSS.encode()).digest()).decode()
 HEADERS = {
@@ -31,7 +32,7 @@ HEADERS = {
 
 
 class Pages:
-    def __init__(self, root: Path, pulls: Pulls) -> None:
+    def __init__(self, root: FilePath, pulls: Pulls) -> None:
         self._root = root
         self._pulls = pulls
         self._templates = Environment(
@@ -56,7 +57,9 @@ class Pages:
             return self._answer(lambda: self._repository(f"{owner}/{name}"))
 
         @router.get("/{owner}/{name}/pulls/{number}")
-        def pull_request(owner: str, name: str, number: int) -> HTMLResponse:
+        def pull_request(
+            owner: str, name: str, number: Annotated[int, Path(ge=1, le=_MAX_NUMBER)]
+        ) -> HTMLResponse:
             return self._answer(lambda: self._pull(f"{owner}/{name}", number))
 
         return router

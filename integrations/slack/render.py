@@ -124,7 +124,8 @@ def _final(final: Final) -> Rendered:
     button = _button(final)
     first, *rest = _texts(from_markdown(final.text)) or [""]
     head = f"*{outcome(final)}*" + (f": {first}" if first else "")
-    link = [f"{pull_words(final)}: {written(final.pull_url, URL)}"] if button else []
+    label = written_line(pull_words(final), LINE)
+    link = [f"{label}: {written(final.pull_url, URL)}"] if button else []
     actions: list[Block] = [{"type": "actions", "elements": [button]}] if button else []
     return Rendered(
         text=_fallback(

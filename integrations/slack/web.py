@@ -5,7 +5,10 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
-from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
+from slack_bolt.adapter.starlette.async_handler import (
+    to_async_bolt_request,
+    to_starlette_response,
+)
 from slack_bolt.async_app import AsyncApp
 from slack_sdk.signature import SignatureVerifier
 from starlette.types import Message
@@ -20,7 +23,6 @@ MAX_BODY_BYTES = 1_000_000
 
 
 def slack_router(app: AsyncApp, client: SlackClient, *, signing_secret: str) -> APIRouter:
-    handler = AsyncSlackRequestHandler(app)
     verifier = SignatureVerifier(signing_secret)
 
     @asynccontextmanager
@@ -44,7 +46,7 @@ def slack_router(app: AsyncApp, client: SlackClient, *, signing_secret: str) -> 
         except BadSignatureError as error:
             log.warning("slack_signature_bad", reason=str(error))
             return Response(status_code=401)
-        return await handler.handle(_again(request, body))
+        return to_starlette_response(await app.async_dispatch(to_async_bolt_request(request, body)))
 
     return router
 

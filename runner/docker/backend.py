@@ -10,6 +10,7 @@ from runner.docker.containers import remove_all
 from runner.docker.engine import Engine
 from runner.docker.examine import examine
 from runner.docker.sandbox import DockerSandbox
+from runner.docker.stdin import Inputs
 from runner.errors import SandboxLostError
 from runner.images.context import DEFAULT, code_hash, image_tag
 from runner.protocol import RunKey
@@ -24,11 +25,18 @@ class DockerBackend:
 
     def __init__(self, docker_host: str | None = None) -> None:
         self._engine = Engine(docker_host)
+        self._inputs = Inputs(self._engine.api)
         self._image = image_tag(DEFAULT)
         self._version = code_hash()
 
     def open(self, spec: SandboxSpec) -> DockerSandbox:
-        return DockerSandbox(spec, engine=self._engine, image=self._image, version=self._version)
+        return DockerSandbox(
+            spec,
+            engine=self._engine,
+            inputs=self._inputs,
+            image=self._image,
+            version=self._version,
+        )
 
     async def leftovers(self, *, installation: str, host: str) -> list[Leftover]:
         marks = [f"errand.installation={installation}", f"errand.host={host}"]
@@ -43,6 +51,7 @@ class DockerBackend:
         await self._engine.running(
             lambda api: remove_all(api, containers=leftover.containers, volume=volume)
         )
+        self._inputs.close(leftover.containers)
 
     async def check(self) -> list[str]:
         try:
@@ -51,7 +60,8 @@ class DockerBackend:
             return [f"{exc}. Start Docker, or let ERRAND name the right Docker host."]
 
     def close(self) -> None:
-        """Close idle connections. A backend that is used again opens new ones."""
+        """Close connections; containers go on. A backend that is used again opens new ones."""
+        self._inputs.close()
         self._engine.close()
 
 

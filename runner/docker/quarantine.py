@@ -1,12 +1,12 @@
 """Getting the pushed commits out of the gateway's container."""
 
 import re
-from typing import Final, cast
+from typing import Final
 
 import docker
 
 from runner.docker.spec import QUARANTINE, USERS
-from runner.docker.stream import Closable
+from runner.docker.stream import Cancellable, Stream
 from runner.errors import SandboxLostError
 
 REPOSITORY: Final = f"{QUARANTINE}/repo.git"
@@ -43,10 +43,9 @@ class BundleRun:
         self._id = str(made["Id"])
         self._complaints = b""
 
-    def start(self) -> Closable[tuple[bytes | None, bytes | None]]:
-        started = self._api.exec_start(self._id, stream=True, demux=True)
-        # The stubs know the type of a stream, and not that of a demultiplexed one.
-        return cast(Closable[tuple[bytes | None, bytes | None]], started)
+    def start(self) -> Stream[tuple[bytes | None, bytes | None]]:
+        """Pieces of standard output and of standard error."""
+        return Cancellable(self._api.exec_start(self._id, stream=True, demux=True))
 
     def complain(self, text: bytes) -> None:
         """Keep the end of what git says on its standard error."""

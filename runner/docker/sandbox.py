@@ -22,8 +22,8 @@ from runner.docker.containers import (
 from runner.docker.engine import Engine, mapped
 from runner.docker.quarantine import BUNDLE_BYTES, BundleRun, bundle_command
 from runner.docker.spec import ROLES, Wanted
-from runner.docker.stdin import Stdin
-from runner.docker.stream import Closable, Nothing, threaded
+from runner.docker.stdin import Inputs
+from runner.docker.stream import Cancellable, Nothing, Stream, threaded
 from runner.docker.transcript import Lines
 from runner.errors import SandboxLostError, SandboxStartError
 from runner.sandbox import Line, Role, SandboxSpec
@@ -37,13 +37,21 @@ _BREAKS: Final = 5
 class DockerSandbox:
     """`image` is what acceptor and gateway run from; `version` marks who made the containers."""
 
-    def __init__(self, spec: SandboxSpec, *, engine: Engine, image: str, version: str) -> None:
+    def __init__(
+        self,
+        spec: SandboxSpec,
+        *,
+        engine: Engine,
+        inputs: Inputs,
+        image: str,
+        version: str,
+    ) -> None:
         self.spec = spec
         self._engine = engine
         self._image = image
         self._version = version
         self._names = {role: specs.container_name(spec.run, role) for role in ROLES}
-        self._stdin = {role: Stdin(engine.api, self._names[role]) for role in ROLES}
+        self._inputs = inputs
         self._making = {role: threading.Lock() for role in ROLES}
         self._removing = False
 
@@ -86,7 +94,8 @@ class DockerSandbox:
     async def send(self, role: Role, *, key: str, to: str, msg: Mapping[str, Any]) -> None:
         record = {"key": key, "to": to, "msg": msg}
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-        await self._engine.running(lambda _api: self._stdin[role].write(line))
+        name = self._names[role]
+        await self._engine.running(lambda _api: self._inputs.write(name, line))
 
     async def bundle(self, *, base: str, branch: str) -> AsyncIterator[bytes]:
         command, name = bundle_command(base=base, branch=branch), self._names["gateway"]
@@ -169,14 +178,15 @@ class DockerSandbox:
                 for line in lines.feed(chunk):
                     yield line
 
-    def _log(self, role: Role) -> Closable[bytes]:
+    def _log(self, role: Role) -> Stream[bytes]:
         with mapped(SandboxLostError):
             try:
-                return self._engine.api().logs(
+                stream = self._engine.api().logs(
                     self._names[role], stdout=True, stderr=False, stream=True, follow=True
                 )
             except NotFound:
                 return Nothing()
+            return Cancellable(stream)
 
     def _remove(self, api: docker.APIClient) -> None:
         for lock in self._making.values():
@@ -184,5 +194,4 @@ class DockerSandbox:
                 pass  # wait for a container that is just being made
         volume = specs.volume_name(self.spec.run)
         remove_all(api, containers=self._names.values(), volume=volume)
-        for stdin in self._stdin.values():
-            stdin.close()
+        self._inputs.close(self._names.values())

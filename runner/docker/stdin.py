@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import docker
@@ -16,9 +17,33 @@ _WRITE_SECONDS: Final = 20.0
 _ATTACH: Final = {"stdin": 1, "stdout": 0, "stderr": 0, "stream": 1}
 
 
-class Stdin:
-    """Blocking; safe from several threads."""
+class Inputs:
+    """The open inputs of a host's containers, whichever handle writes. Blocking; safe from several threads."""
 
+    def __init__(self, api: Callable[[], docker.APIClient]) -> None:
+        self._api = api
+        self._lock = threading.Lock()
+        self._open: dict[str, _Input] = {}
+
+    def write(self, name: str, line: bytes) -> None:
+        """Write a line whole. Raises SandboxLostError, and what the docker package raises."""
+        with self._lock:
+            found = self._open.setdefault(name, _Input(self._api, name))
+        found.write(line)
+
+    def close(self, names: Iterable[str] | None = None) -> None:
+        """Those of these containers, or all."""
+        with self._lock:
+            closing = [
+                self._open.pop(n)
+                for n in list(self._open if names is None else names)
+                if n in self._open
+            ]
+        for found in closing:
+            found.close()
+
+
+class _Input:
     def __init__(self, api: Callable[[], docker.APIClient], name: str) -> None:
         self._api = api
         self._name = name
@@ -26,8 +51,10 @@ class Stdin:
         self._socket: socket.socket | None = None
 
     def write(self, line: bytes) -> None:
-        """Write a line whole. Raises SandboxLostError, and what the docker package raises."""
         with self._lock:
+            # Docker takes input for a container that has ended, and loses it.
+            if not self._api().inspect_container(self._name)["State"]["Running"]:
+                raise SandboxLostError(f"{self._name} does not run")
             if self._socket is None or _hung_up(self._socket):
                 self._open()
             try:
@@ -47,11 +74,7 @@ class Stdin:
 
     def _open(self) -> None:
         self._drop()
-        api = self._api()
-        # Docker takes input for a container that has ended, and loses it.
-        if not api.inspect_container(self._name)["State"]["Running"]:
-            raise SandboxLostError(f"{self._name} does not run")
-        attached = api.attach_socket(self._name, params=_ATTACH)
+        attached = self._api().attach_socket(self._name, params=_ATTACH)
         try:
             self._socket = socket.socket(fileno=os.dup(attached.fileno()))
         finally:
@@ -66,10 +89,7 @@ class Stdin:
 
 
 def _hung_up(connection: socket.socket) -> bool:
-    """True if Docker closed the connection: nothing is ever received on it but its end."""
-    try:
-        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    """True if Docker closed the connection: nothing is ever to be read on it but its end."""
+    poller = select.poll()
+    poller.register(connection, select.POLLIN)
+    return bool(poller.poll(0))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from docker.errors import DockerException
+from docker.types.daemon import CancellableStream
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -20,13 +21,34 @@ T = TypeVar("T")
 DEPTH: Final = 64
 
 
-class Closable(Protocol[T_co]):
-    """What the docker package's `CancellableStream` is."""
+class Stream(Protocol[T_co]):
+    """A blocking stream that one thread reads and another may end."""
 
     def __iter__(self) -> Iterator[T_co]: ...
 
-    def close(self) -> None:
-        """Ends a read that another thread waits in."""
+    def interrupt(self) -> None:
+        """Called from another thread: ends a read that is waiting."""
+
+    def release(self) -> None:
+        """Called by the reading thread, when it reads no more."""
+
+
+class Cancellable(Generic[T]):
+    """The docker package's stream, with its connection given back."""
+
+    def __init__(self, stream: "CancellableStream[T]") -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._stream)
+
+    def interrupt(self) -> None:
+        # Ended already, or its socket is shut: both are what we want.
+        with contextlib.suppress(OSError, AttributeError, DockerException):
+            self._stream.close()
+
+    def release(self) -> None:
+        self._stream._response.close()  # type: ignore[attr-defined]  # noqa: SLF001 - `close` leaves it open
 
 
 class Nothing:
@@ -35,8 +57,11 @@ class Nothing:
     def __iter__(self) -> Iterator[bytes]:
         return iter(())
 
-    def close(self) -> None:
-        """There is nothing to end."""
+    def interrupt(self) -> None:
+        """Nothing waits."""
+
+    def release(self) -> None:
+        """Nothing is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +70,14 @@ class _Ended:
 
 
 class _Pump(Generic[T]):
-    def __init__(self, source: Callable[[], Closable[T]]) -> None:
+    def __init__(self, source: Callable[[], Stream[T]]) -> None:
         self._items: asyncio.Queue[T | _Ended] = asyncio.Queue()
         self._source = source
         self._loop = asyncio.get_running_loop()
         self._credit = threading.Semaphore(DEPTH)
         self._lock = threading.Lock()
         self._closed = False
-        self._stream: Closable[T] | None = None
+        self._stream: Stream[T] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="docker-stream")
         reading = self._thread.submit(self._read)
         reading.add_done_callback(lambda done: self._put(_Ended(done.exception())))
@@ -66,25 +91,25 @@ class _Pump(Generic[T]):
         """Does not block. The thread ends soon after."""
         with self._lock:
             self._closed = True
-            stream = self._stream
+            if self._stream is not None:
+                self._stream.interrupt()
         self._credit.release()
-        if stream is not None:
-            _close(stream)
         self._thread.shutdown(wait=False)
 
     def _read(self) -> None:
         stream = self._source()
-        with self._lock:
-            self._stream = stream
-            closed = self._closed
-        if closed:
-            _close(stream)
-            return
-        for item in stream:
-            self._credit.acquire()
-            if self._closed:
-                return
-            self._put(item)
+        try:
+            with self._lock:
+                self._stream = stream
+            for item in () if self._closed else stream:
+                self._credit.acquire()
+                if self._closed:
+                    return
+                self._put(item)
+        finally:
+            with self._lock:
+                self._stream = None
+            stream.release()
 
     def _put(self, item: T | _Ended) -> None:
         # A loop that is closed has no reader any more.
@@ -92,7 +117,7 @@ class _Pump(Generic[T]):
             self._loop.call_soon_threadsafe(self._items.put_nowait, item)
 
 
-async def threaded(source: Callable[[], Closable[T]]) -> AsyncGenerator[T, None]:
+async def threaded(source: Callable[[], Stream[T]]) -> AsyncGenerator[T, None]:
     """The items of the stream that `source` opens; both run in a thread. Raises what they raise."""
     pump = _Pump(source)
     try:
@@ -102,9 +127,3 @@ async def threaded(source: Callable[[], Closable[T]]) -> AsyncGenerator[T, None]
             raise item.error
     finally:
         pump.close()
-
-
-def _close(stream: Closable[object]) -> None:
-    # Ended already, or its socket is shut: both are what we want.
-    with contextlib.suppress(OSError, AttributeError, DockerException):
-        stream.close()

@@ -64,12 +64,18 @@ class Acceptor:
     def serve_streams(self, listener: socket.socket) -> None:
         """DNS over TCP; who comes when all places are taken is turned away."""
         while True:
-            with contextlib.suppress(OSError):
+            try:
                 client, _ = listener.accept()
-                if self._tcp_slots.acquire(blocking=False):
-                    threading.Thread(target=self._serve_stream, args=(client,), daemon=True).start()
-                else:
-                    client.close()
+            except OSError:
+                continue
+            if not self._tcp_slots.acquire(blocking=False):
+                client.close()
+                continue
+            try:
+                threading.Thread(target=self._serve_stream, args=(client,), daemon=True).start()
+            except RuntimeError:
+                client.close()
+                self._tcp_slots.release()
 
     def _serve_stream(self, client: socket.socket) -> None:
         try:

@@ -89,7 +89,12 @@ class Gateway:
             except OSError:
                 self._slots.release()
                 continue
-            threading.Thread(target=self._serve, args=(peer, uid), daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(peer, uid), daemon=True).start()
+            except RuntimeError:
+                # The container has no thread left: this caller is turned away, the next may have one.
+                peer.close()
+                self._slots.release()
 
     def _serve(self, peer: socket.socket, uid: int) -> None:
         try:

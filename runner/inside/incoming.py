@@ -12,6 +12,7 @@ from runner.inside.sni import Hello, read_hello
 HELLO_SECONDS = 5.0
 HEAD_SECONDS = 10.0
 _READ_BYTES = 64 * 1024
+_LEAST_SECONDS = 0.001
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 _SIZE_LINE_BYTES = 10
 
@@ -47,10 +48,13 @@ class Incoming:
 
     def _more(self, deadline: float) -> bool:
         left = deadline - time.monotonic()
+        try:
+            self.sock.settimeout(max(left, _LEAST_SECONDS))
+            data = self.sock.recv(_READ_BYTES)
+        except TimeoutError:
+            data, left = b"", 0
         if left <= 0:
             raise TimeoutError("the first bytes took too long")
-        self.sock.settimeout(left)
-        data = self.sock.recv(_READ_BYTES)
         self._buffer += data
         return bool(data)
 

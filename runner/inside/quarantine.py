@@ -24,7 +24,7 @@ BASE_REF = "refs/errand/base"
 _OVERHEAD_BYTES = 16 * 1024 * 1024
 _READ_BYTES = 64 * 1024
 _REPORT_BYTES = 64 * 1024
-_REFUSED = re.compile(rb"\bng refs/\S+ ([^\n\0]{1,200})|(fatal: [^\n\0]{1,200})")
+_REFUSED = re.compile(rb"[0-9a-f]{4}ng refs/\S+ ([^\n\0]{1,200})|(fatal: [^\n\0]{1,200})")
 _CONFIG = """\
 [core]
 \trepositoryformatversion = 0

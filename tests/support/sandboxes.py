@@ -126,7 +126,7 @@ class DockerRig:
         await sandbox.send("gateway", key="policy", to="init", msg=policy)
         assert (await line(sandbox, "gateway", kind="ready")).n == 1
         script = (
-            "git -c safe.directory=/mirror clone --quiet --shared /mirror /workspace/web\n"
+            "git clone --quiet --shared /mirror /workspace/web\n"
             "cd /workspace/web\n"
             "git config user.name dana; git config user.email dana@acme.test\n"
             "echo hello > hello.txt; git add hello.txt; git commit --quiet -m 'Say hello'\n"

@@ -1,6 +1,9 @@
 """Stores for tests, on both databases, and rows to put in."""
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from bot.store.engine import Store
 from bot.store.rows import CommandRow, OutboxRow, RunRow, TaskRow
 from integrations.channel import Conversation, Inbound
 from runner.protocol import EventRecord, RunKey, Said
-from tests.support.postgres import postgres_database, postgres_server
+from tests.support.postgres import PostgresServer, postgres_database, postgres_server
 
 __all__ = [
     "HERE",
@@ -28,6 +31,8 @@ __all__ = [
     "empty_url",
     "postgres_database",
     "postgres_server",
+    "postgres_template",
+    "sqlite_template",
     "store",
     "store_url",
 ]
@@ -40,24 +45,52 @@ def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+
+def _migrate(url: str) -> None:
+    """In a thread, because the test's own loop may be there already."""
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, Store(url).upgrade()).result()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "errand.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> str:
+    name = postgres_server.create_database()
+    _migrate(postgres_server.url(name))
+    return name
+
+
+def _fresh(request: pytest.FixtureRequest, *, template: str) -> str:
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    name = server.create_database(template=template)
+    request.addfinalizer(lambda: server.drop_database(name))
+    return server.url(name)
+
+
+@pytest.fixture(params=DATABASES)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database without a schema."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'data' / 'errand.db'}"
-    server = request.getfixturevalue("postgres_server")
-    name = server.create_database()
-    request.addfinalizer(lambda: server.drop_database(name))  # noqa: PT021 - only one of two needs it
-    return str(server.url(name))
+    return _fresh(request, template="template1")
 
 
-@pytest.fixture
-async def store_url(empty_url: str) -> str:
+@pytest.fixture(params=DATABASES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with the newest schema."""
-    store = Store(empty_url)
-    await store.upgrade()
-    await store.close()
-    return empty_url
+    if request.param == "sqlite":
+        path = tmp_path / "errand.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        return f"sqlite:///{path}"
+    return _fresh(request, template=request.getfixturevalue("postgres_template"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,10 +59,13 @@ class Program:
         ]
 
     def wait(self, found: Callable[[], Any], seconds: float = SECONDS) -> Any:
-        """What `found` gives as soon as it gives something."""
+        """What `found` gives as soon as it gives something; asked with every line, and 20 times a second."""
+        deadline = time.monotonic() + seconds
         with self._news:
-            assert self._news.wait_for(found, seconds), self.lines[-20:]
-        return found()
+            while not (result := found()):
+                assert time.monotonic() < deadline, self.lines[-20:]
+                self._news.wait(0.05)
+        return result
 
     def wait_line(self, kind: str, **fields: Any) -> Record:
         line: Record = self.wait(lambda: self.kinds(kind, **fields))[0]
@@ -79,7 +83,7 @@ def program(
 ) -> Iterator[Program]:
     boot = _BOOT.format(root=str(root), module=module)
     argv: Sequence[str] = [sys.executable, "-I", "-c", boot, *args]
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - our own programs
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, start_new_session=True
     ) as proc:
         running = Program(proc)

@@ -240,3 +240,10 @@ def test_no_line_exceeds_its_limit(init: Program) -> None:
     init.wait_line("agent_exit")
     assert init.kinds("agent")[0]["msg"]["id"] == 7
     assert init.raw <= 256 * 1024
+
+
+def test_orphans_are_reaped() -> None:
+    with program("tests.contract.inside.subreaper", "--unchecked") as running:
+        ended = sh(running, "a", "(setsid sleep 0.1 >/dev/null 2>&1 & echo $!)")
+        pid = int(ended["tail"])
+        running.wait(lambda: not Path(f"/proc/{pid}").exists() or None, 10)

@@ -1,3 +1,19 @@
-from tests.support.store import empty_url, postgres_database, postgres_server, store, store_url
+from tests.support.store import (
+    empty_url,
+    postgres_database,
+    postgres_server,
+    postgres_template,
+    sqlite_template,
+    store,
+    store_url,
+)
 
-__all__ = ["empty_url", "postgres_database", "postgres_server", "store", "store_url"]
+__all__ = [
+    "empty_url",
+    "postgres_database",
+    "postgres_server",
+    "postgres_template",
+    "sqlite_template",
+    "store",
+    "store_url",
+]

@@ -1,11 +1,13 @@
 """The inbox: one utterance is one row, however often and however it is delivered."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 
 from bot.store import inbox
 from bot.store.engine import Store
+from integrations.channel import Inbound
 from tests.support.store import HERE, NOW, an_inbound, at
 
 
@@ -27,11 +29,11 @@ async def test_a_delivery_is_stored_whole(store: Store) -> None:
     ],
     ids=["same delivery", "same event id", "same utterance"],
 )
-async def test_redelivery_stores_nothing_and_raises_nothing(store: Store, again: object) -> None:
+async def test_redelivery_stores_nothing_and_raises_nothing(store: Store, again: Inbound) -> None:
     async with store.begin() as tx:
         assert await inbox.insert(tx, an_inbound(1), now=NOW)
     async with store.begin() as tx:
-        assert not await inbox.insert(tx, again, now=at(1))  # type: ignore[arg-type]
+        assert not await inbox.insert(tx, again, now=at(1))
         assert await inbox.backlog(tx) == 1
         assert await inbox.insert(tx, an_inbound(9), now=at(1))
 
@@ -83,7 +85,9 @@ async def test_new_ones_come_oldest_first_and_within_the_limit(store: Store) -> 
 
 
 @pytest.mark.parametrize("state", ["done", "ignored", "dead"])
-async def test_a_finished_one_is_new_no_more_but_still_known(store: Store, state: str) -> None:
+async def test_a_finished_one_is_new_no_more_but_still_known(
+    store: Store, state: Literal["done", "ignored", "dead"]
+) -> None:
     async with store.begin() as tx:
         await inbox.insert(tx, an_inbound(), now=NOW)
         (row,) = await inbox.new(tx, limit=1)

@@ -84,18 +84,29 @@ def test_revisions_form_one_line() -> None:
     assert names == [f"r{n:04}" for n in range(1, len(names) + 1)]
 
 
-async def test_a_sqlite_file_and_its_folder_are_for_its_owner_only(store: Store) -> None:
-    if store.dialect != "sqlite":
-        pytest.skip("PostgreSQL keeps its own files")
+async def test_a_sqlite_file_and_its_folder_are_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "errand.db"
+    store = Store(f"sqlite:///{path}")
+    await store.upgrade()
     async with store.begin() as tx:
         await inbox.insert(tx, an_inbound(), now=NOW)
-        async with store.read() as conn:
-            listed = (await conn.execute(text("PRAGMA database_list"))).all()
-        path = Path(listed[0][2])
-        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.iterdir()}
-    assert set(modes) == {"errand.db", "errand.db-shm", "errand.db-wal"}
-    assert set(modes.values()) == {0o600}
+    await store.close()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert modes == dict.fromkeys(["errand.db", "errand.db-shm", "errand.db-wal"], 0o600)
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 30_000)],
+)
+async def test_sqlite_is_told_to_be_durable_and_patient(
+    tmp_path: Path, pragma: str, value: object
+) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'errand.db'}")
+    async with store.begin() as tx:
+        assert (await tx.execute(text(f"PRAGMA {pragma}"))).scalar_one() == value
+    await store.close()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from bot.states import LIVE, MOVES, TERMINAL, IllegalMoveError, TaskState
 from bot.store import tasks
 from bot.store.engine import Store
+from bot.store.tasks import FollowUp
 from tests.support.store import HERE, a_task, at
 
 S = TaskState
@@ -148,7 +149,12 @@ async def test_an_ended_task_begins_another_round_once(store: Store) -> None:
     ended = a_task(
         state=S.FAILED, fence=2, attempts=2, reason="tests fail", ended_at=at(9), pull_url="u"
     )
-    values = {"message_id": "2.0", "prompt": "again", "grant": {"n": 2}, "policy_hash": "q"}
+    values: FollowUp = {
+        "message_id": "2.0",
+        "prompt": "again",
+        "grant": {"n": 2},
+        "policy_hash": "q",
+    }
     async with store.begin() as tx:
         await tasks.insert(tx, ended)
         assert await tasks.reopen(tx, ended.id, now=at(20), requester="slack:U0LEE", **values)

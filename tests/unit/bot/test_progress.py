@@ -48,9 +48,7 @@ def test_what_it_is_doing_is_the_tool_or_the_phase() -> None:
 def test_verification_becomes_a_step_that_changes_in_place() -> None:
     begun = Phase(name="verify", status=RUNNING, detail="npm test")
     ended = Phase(name="verify", status=FAILED, detail="npm test", tail="boom")
-    assert view_of(begun, ended).checks == (
-        Step(title="verify: npm test", state=StepState.FAILED),
-    )
+    assert view_of(begun, ended).checks == (Step(title="verify: npm test", state=StepState.FAILED),)
 
 
 def test_a_denied_host_is_shown_once() -> None:
@@ -99,7 +97,9 @@ def test_the_last_word_of_a_publication_links_it() -> None:
 
 
 def test_no_change_is_said() -> None:
-    word = final(a_task(), view_of(Said(text="Nothing to do.")), Finished(outcome="done"), elapsed_seconds=0)
+    word = final(
+        a_task(), view_of(Said(text="Nothing to do.")), Finished(outcome="done"), elapsed_seconds=0
+    )
     assert word.outcome == "unchanged"
     assert word.text == "Nothing to do.\nNothing changed, so there is no pull request."
 

@@ -112,7 +112,6 @@ def _task() -> None:
     op.create_index("ix_task_created_at_id", "task", ["created_at", "id"])
     op.create_index("ix_task_repo_state", "task", ["repo", "state"])
     op.create_index("ix_task_requester_state", "task", ["requester", "state"])
-    op.create_index("ix_task_state_changed_at_id", "task", ["state", "changed_at", "id"])
     op.create_index("ix_task_state_created_at_id", "task", ["state", "created_at", "id"])
 
 
@@ -236,7 +235,7 @@ def _cursor() -> None:
 def _audit() -> None:
     op.create_table(
         "audit",
-        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", COUNTER, autoincrement=False, nullable=False),
         sa.Column("at", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),

@@ -1,0 +1,132 @@
+"""Acceptor and gateway as two programs, with servers on loopback behind them."""
+
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.contract.inside.programs import Program, Record, program
+
+PUBLIC = "11.0.0.1"
+"""An address that is global; it is never dialled."""
+ALLOWED = "allowed.example.com"
+
+
+class Origin:
+    """A server on loopback that runs one function for each connection, and remembers what it read."""
+
+    def __init__(self, talk: Callable[["Origin", socket.socket], None]) -> None:
+        self._talk = talk
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.got = b""
+        self.connections = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                conn, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._one, args=(conn,), daemon=True).start()
+
+    def _one(self, conn: socket.socket) -> None:
+        with conn:
+            try:
+                self._talk(self, conn)
+            except OSError:
+                return
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@contextmanager
+def origin(talk: Callable[[Origin, socket.socket], None]) -> Iterator[Origin]:
+    server = Origin(talk)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def question(name: str, *, kind: int = 1, ident: int = 7) -> bytes:
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    return (
+        struct.pack(">6H", ident, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", kind, 1)
+    )
+
+
+def lookup(name: str, *, port: int) -> str:
+    """The address that the acceptor's DNS gives; empty if it gives none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.sendto(question(name), ("127.0.0.1", port))
+        reply, _ = sock.recvfrom(4096)
+    return socket.inet_ntoa(reply[-4:]) if struct.unpack(">H", reply[6:8])[0] else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    acceptor: Program
+    gateway: Program
+    dns: int
+    ports: Mapping[int, int]
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """As a program in the agent's container does: look up, then dial."""
+        return self.connect_to(lookup(host, port=self.dns), port)
+
+    def connect_to(self, address: str, port: int) -> socket.socket:
+        sock = socket.create_connection((address, self.ports[port]), timeout=10)
+        sock.settimeout(10)
+        return sock
+
+    def decision(self, verdict: str) -> Record:
+        return self.gateway.wait_line("decision", verdict=verdict)
+
+
+def policy(*hosts: str, private: tuple[str, ...] = (), **fields: Any) -> Record:
+    return {"do": "policy", "egress": list(hosts), "private": list(private), **fields}
+
+
+@contextmanager
+def running(
+    where: Path,
+    *,
+    rules: Record,
+    names: Mapping[str, list[str]] | None = None,
+    addresses: Mapping[str, int] | None = None,
+    args: tuple[str, ...] = (),
+) -> Iterator[Run]:
+    path = where / "gw.sock"
+    state = where / "quarantine"
+    state.mkdir()
+    world = json.dumps({"names": names or {}, "addresses": addresses or {}})
+    under_test = "tests.contract.inside.gateway_under_test"
+    gateway_args = (world, f"--acceptor-uid={os.getuid()}", f"--socket={path}", f"--state={state}")
+    acceptor_args = ("--unchecked", "--dns-port=0", f"--gateway={path}", "0=80", "0=443", "0=8000")
+    with (
+        program(under_test, *gateway_args, *args) as gateway,
+        program("runner.inside.acceptor", *acceptor_args) as acceptor,
+    ):
+        gateway.send("policy", rules)
+        gateway.wait_line("ready")
+        ready = acceptor.wait_line("ready")
+        ports = {int(tell): listen for tell, listen in ready["ports"].items()}
+        yield Run(acceptor=acceptor, gateway=gateway, dns=ready["dns"], ports=ports)
+
+
+def read_all(sock: socket.socket) -> bytes:
+    data = b""
+    while part := sock.recv(65536):
+        data += part
+    return data

@@ -1,0 +1,135 @@
+"""Slack's deliveries over Socket Mode."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from pydantic import SecretStr
+
+from integrations.channel import Inbound
+from integrations.slack.channel import SlackChannel
+from integrations.slack.client import SlackClient
+from integrations.slack.config import SlackConfig
+from integrations.slack.ingress import bolt_app
+from integrations.slack.socket import listen
+from tests.support.slack_api import APP_TOKEN, BOT_TOKEN, SlackApi, slack_api
+from tests.support.slack_payloads import SIGNING_SECRET, payload
+
+
+class Inbox:
+    def __init__(self, api: SlackApi) -> None:
+        self.api = api
+        self.stored: list[Inbound] = []
+        self.refused = 0
+        self.failures = 0
+
+    async def receive(self, inbound: Inbound) -> bool:
+        if self.failures:
+            self.failures -= 1
+            self.refused += 1
+            self.api.changed.set()
+            raise ConnectionError("the database is away")
+        self.stored.append(inbound)
+        return True
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[SlackApi]:
+    async with slack_api() as running:
+        yield running
+
+
+@pytest.fixture
+def config(api: SlackApi) -> SlackConfig:
+    return SlackConfig(
+        bot_token=SecretStr(BOT_TOKEN), app_token=SecretStr(APP_TOKEN), api_url=api.url
+    )
+
+
+@asynccontextmanager
+async def listening(config: SlackConfig, inbox: Inbox) -> AsyncIterator[None]:
+    channel = SlackChannel(config)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(channel.listen(inbox.receive))
+        await inbox.api.until(lambda: bool(inbox.api.sockets))
+        yield
+        task.cancel()
+    await channel.close()
+
+
+async def test_a_delivery_is_stored_and_acknowledged(api: SlackApi, config: SlackConfig) -> None:
+    inbox = Inbox(api)
+    async with listening(config, inbox):
+        await api.envelope("e1", payload("app_mention"))
+        await api.until(lambda: api.acks == ["e1"])
+
+    assert [inbound.event_id for inbound in inbox.stored] == ["Ev0MENTION01"]
+
+
+async def test_what_could_not_be_stored_is_not_acknowledged(
+    api: SlackApi, config: SlackConfig
+) -> None:
+    inbox = Inbox(api)
+    inbox.failures = 1
+    async with listening(config, inbox):
+        await api.envelope("e1", payload("app_mention"))
+        await api.until(lambda: inbox.refused == 1)
+        await api.envelope("e2", payload("app_mention"))
+        await api.until(lambda: bool(api.acks))
+
+    assert api.acks == ["e2"]
+    assert len(inbox.stored) == 1
+
+
+@pytest.mark.parametrize("name", ["reaction_added", "message_own", "block_actions"])
+async def test_what_we_have_no_use_for_is_acknowledged(
+    api: SlackApi, config: SlackConfig, name: str
+) -> None:
+    inbox = Inbox(api)
+    async with listening(config, inbox):
+        await api.envelope("e1", payload(name))
+        await api.until(lambda: api.acks == ["e1"])
+
+    assert inbox.stored == []
+
+
+async def test_when_slack_renews_the_connection_listening_goes_on(
+    api: SlackApi, config: SlackConfig
+) -> None:
+    inbox = Inbox(api)
+    async with listening(config, inbox):
+        await api.sockets[0].send_str('{"type": "disconnect", "reason": "refresh_requested"}')
+        await api.until(lambda: len(api.sockets) == 2)
+        await api.envelope("e1", payload("app_mention"))
+        await api.until(lambda: api.acks == ["e1"])
+
+
+async def test_an_address_that_leads_nowhere_is_given_up(
+    api: SlackApi, config: SlackConfig
+) -> None:
+    api.dead_sockets = 1
+    inbox, client = Inbox(api), SlackClient(config)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(
+            listen(
+                bolt_app(client, inbox.receive, api_url=api.url),
+                app_token=APP_TOKEN,
+                web=client.web(),
+                ping_seconds=0.05,
+                patience_seconds=0.3,
+            )
+        )
+        await api.until(lambda: bool(api.sockets))
+        task.cancel()
+    await client.close()
+
+    assert [name for name, _ in api.calls].count("apps.connections.open") == 2
+
+
+async def test_without_an_app_token_there_is_nothing_to_listen_to(api: SlackApi) -> None:
+    config = SlackConfig(
+        bot_token=SecretStr(BOT_TOKEN), signing_secret=SecretStr(SIGNING_SECRET), api_url=api.url
+    )
+    await SlackChannel(config).listen(Inbox(api).receive)
+    assert api.calls == []

@@ -1,0 +1,346 @@
+"""One run from wherever it stands to its applied end, on a real Redis and real git."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from runner import keys
+from runner.protocol import (
+    Command,
+    CommandSeen,
+    Egress,
+    Finished,
+    Phase,
+    RunKey,
+    RunLimits,
+    Started,
+)
+from runner.rundir import RunDir
+from runner.station import Pace
+from runner.supervisor import LiveRun
+from runner.testing import EPOCH, End
+from tests.support.agent_container import HEAD, RUN, AgentContainer, a_launch
+from tests.support.site import WAIT_SECONDS, Site, until
+from tests.support.valkey import ValkeyServer, redis, valkey
+
+__all__ = ["redis", "valkey"]
+pytestmark = pytest.mark.redis
+
+SETTINGS = "setup: npm ci\nverify: [npm test]\n"
+
+
+@pytest.fixture
+async def site(tmp_path: Path, redis: Redis) -> Site:
+    return Site(root=tmp_path, redis=redis)
+
+
+async def followed(site: Site, live: LiveRun) -> None:
+    async with asyncio.timeout(WAIT_SECONDS), site.applying():
+        await live.follow()
+
+
+async def nothing_is_left(site: Site, run: RunKey = RUN) -> None:
+    assert await site.backend.leftovers(installation="test", host="h1") == []
+    assert not await site.redis.sismember(keys.mine("h1"), str(run))  # type: ignore[misc]
+    assert not (site.root / "h1" / "runs" / f"{run.task}-{run.fence}").exists()
+
+
+async def test_a_run_tells_its_steps_in_order_and_hands_in_its_commits(site: Site) -> None:
+    launch = await site.launch()
+    await followed(site, site.live(launch.run))
+    events = [r.event for r in site.records]
+    assert isinstance(events[0], Started)
+    assert events[0].base_commit == site.base
+    assert [e.name for e in events if isinstance(e, Phase)][::2] == [
+        "prepare", "agent", "commit", "push",
+    ]  # fmt: skip
+    assert site.finished() == Finished(outcome="done", changed=True, head=HEAD, summary="All done.")
+    [(_, params, content)] = site.serve.bundles
+    assert params == {"head": HEAD, "base": site.base}
+    assert content == b"a bundle"
+    assert {line["role"] for line in site.serve.transcript(RUN)} == {"agent", "gateway", "acceptor"}
+    await nothing_is_left(site)
+
+
+async def test_the_policy_is_there_before_the_agent_gets_anything(site: Site) -> None:
+    launch = await site.launch()
+    await followed(site, site.live(launch.run))
+    sent = [key for _, _, key in site.backend.sent]
+    assert sent.index("policy") < sent.index("prepare")
+
+
+async def killed_at(live: LiveRun, condition: Callable[[], bool]) -> None:
+    """A worker that dies once the condition holds."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(live.follow())
+        await until(lambda: condition() or task.done())
+        task.cancel()
+
+
+async def test_killed_at_any_line_the_next_worker_goes_on(tmp_path: Path, redis: Redis) -> None:
+    async def fresh(name: str) -> Site:
+        await redis.flushall()
+        files = {".errand.yml": SETTINGS}
+        container = AgentContainer(statuses={"verify": [1]}, tails={"verify": "broken"})
+        made = Site(root=tmp_path / name, redis=redis, files=files, container=container)
+        await made.launch()
+        return made
+
+    whole = await fresh("whole")
+    await followed(whole, whole.live(RUN))
+    lines = sum(line["role"] == "agent" for line in whole.serve.transcript(RUN))
+    assert lines > 20
+    for count in range(lines + 1):
+        site = await fresh(f"killed-{count}")
+        await killed_at(site.live(RUN), lambda s=site, n=count: s.lines(RUN) >= n)  # type: ignore[misc]
+        await followed(site, site.live(RUN))
+        assert site.finished() == whole.finished(), count
+        assert site.told() == whole.told(), count
+        assert site.container.prompts == whole.container.prompts, count
+        await nothing_is_left(site)
+
+
+async def test_killed_before_the_containers_start_they_are_started(site: Site) -> None:
+    launch = await site.launch()
+    site.container.hangs = {"prepare"}
+    await killed_at(site.live(RUN), lambda: site.lines(RUN) > 0)
+    spec = site.backend._trios[RUN].spec
+    site.backend.lose(RUN)
+    RunDir(site.root / "h1" / "runs", RUN).path.joinpath("started.json").unlink(missing_ok=True)
+    site.backend.create(spec, ["acceptor"])
+    site.container.hangs = set()
+    await followed(site, site.live(launch.run))
+    assert site.finished().changed
+
+
+async def test_killed_after_the_end_was_written_it_is_told_again(site: Site, redis: Redis) -> None:
+    await site.launch()
+    ending = RunDir(site.root / "h1" / "runs", RUN).path / "ending.json"
+    await killed_at(site.live(RUN), ending.exists)
+    await redis.delete(keys.EVENTS)
+    site.backend.lose(RUN)
+    await followed(site, site.live(RUN))
+    assert site.finished().head == HEAD
+    assert len(site.serve.bundles) == 1
+    assert any(isinstance(r.event, Phase) for r in site.records)
+
+
+async def test_containers_that_vanished_are_not_begun_again(site: Site) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    await killed_at(site.live(RUN), lambda: bool(site.lines(RUN) > 8))
+    site.backend.lose(RUN)
+    await followed(site, site.live(RUN))
+    assert site.finished().outcome == "failed"
+    assert site.finished().infrastructure
+
+
+async def test_a_run_of_another_host_is_left_alone(site: Site) -> None:
+    await site.launch()
+    await site.station("h2").leases.claim(RUN)
+    await followed(site, site.live(RUN))
+    assert site.backend.sent == []
+    assert site.records == []
+
+
+async def test_a_run_that_becomes_stale_is_removed_without_a_word(site: Site) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(site.live(RUN).follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        await site.tell(RUN.task, fence=2)
+    assert not any(b"finished" in f[b"r"] for _, f in await site.redis.xrange(keys.EVENTS))
+    await nothing_is_left(site)
+
+
+async def test_a_fence_that_serve_calls_stale_starts_nothing(site: Site) -> None:
+    await site.launch()
+    site.serve.stale.add(f"/worker/runs/{RUN.task}/1")
+    await followed(site, site.live(RUN))
+    assert site.backend.sent == []
+    await nothing_is_left(site)
+
+
+async def test_redis_may_be_away_for_a_while(site: Site, valkey: ValkeyServer) -> None:
+    await site.launch()
+    site.container.hangs = {"commit"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(site.live(RUN).follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        await valkey.kill()
+        site.backend.emit(RUN, "gateway", {"kind": "push", "verdict": "accept", "head": HEAD})
+        site.backend.bundles[RUN] = b"a bundle"
+        key = next(key for _, _, key in site.backend.sent if key.startswith("commit"))
+        exited = {"kind": "exit", "key": key, "status": 0, "tail": f"head {HEAD}"}
+        site.backend.emit(RUN, "agent", exited)
+        await until(lambda: bool(site.serve.bundles))
+        await valkey.start()
+        applying = group.create_task(site.apply())
+        await until(lambda: any(isinstance(r.event, Finished) for r in site.records))
+        await until(lambda: not (site.root / "h1" / "runs" / f"{RUN.task}-1").exists())
+        applying.cancel()
+    assert site.finished().head == HEAD
+
+
+async def test_after_redis_lost_its_data_everything_is_told_again(site: Site, redis: Redis) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        following = group.create_task(site.live(RUN).follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        await redis.flushall()
+        await site.tell(RUN.task, fence=1, state="live")
+        applying = group.create_task(site.apply())
+        await until(lambda: any(isinstance(r.event, Started) for r in site.records))
+        answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "end_turn"}}
+        site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+        await following
+        applying.cancel()
+    assert site.finished().changed
+    assert [k for _, _, k in site.backend.sent].count("prepare") > 1
+    assert site.container.prompts == []
+
+
+async def test_stop_ends_an_agent_that_does_not_answer(site: Site) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    live = site.live(RUN)
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        following = group.create_task(live.follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        live.command(Command(id="c1", run=RUN, kind="stop"))
+        live.command(Command(id="c1", run=RUN, kind="stop"))
+        await following
+    assert site.finished().outcome == "stopped"
+    assert any(r.event == CommandSeen(command="c1") for r in site.records)
+    await nothing_is_left(site)
+
+
+async def test_a_task_that_is_to_be_cancelled_is_stopped(site: Site) -> None:
+    await site.launch()
+    await site.tell(RUN.task, state="cancel")
+    await followed(site, site.live(RUN))
+    assert site.finished().outcome == "stopped"
+    assert not site.container.prompts
+
+
+async def test_steering_reaches_the_agent(site: Site) -> None:
+    await site.launch()
+    live = site.live(RUN)
+    live.command(Command(id="c1", run=RUN, kind="steer", text="also the docs"))
+    await followed(site, live)
+    assert site.container.prompts == ["fix it", "also the docs"]
+    assert any(r.event == CommandSeen(command="c1") for r in site.records)
+
+
+async def test_the_wall_limit_counts_from_the_first_line(site: Site) -> None:
+    launch = await site.launch(a_launch(limits=RunLimits(wall_seconds=60)))
+    site.container.hangs = {"prepare"}
+    await killed_at(site.live(RUN), lambda: site.lines(RUN) > 1)
+    await followed(site, site.live(launch.run, clock=lambda: EPOCH + 100))
+    assert site.finished().outcome == "expired"
+    await nothing_is_left(site)
+
+
+async def test_a_failed_check_is_repaired(tmp_path: Path, redis: Redis) -> None:
+    container = AgentContainer(statuses={"verify": [1]})
+    site = Site(root=tmp_path, redis=redis, files={".errand.yml": SETTINGS}, container=container)
+    await site.launch()
+    await followed(site, site.live(RUN))
+    assert site.finished().changed
+    assert len(container.prompts) == 2
+
+
+async def test_without_a_change_nothing_is_handed_in(site: Site) -> None:
+    await site.launch()
+    site.container.heads = [site.base]
+    await followed(site, site.live(RUN))
+    assert site.finished() == Finished(outcome="done", summary="All done.")
+    assert site.serve.bundles == []
+
+
+async def test_a_refused_push_hands_nothing_in(site: Site) -> None:
+    await site.launch()
+    site.container.statuses = {"push": [1, 1]}
+    site.container.tails = {"push": "remote: infra/ is protected"}
+    await followed(site, site.live(RUN))
+    assert "infra/ is protected" in site.finished().reason
+    assert site.serve.bundles == []
+
+
+async def test_what_the_gate_refused_is_never_handed_in(site: Site) -> None:
+    """Even if the agent's container says that all went well."""
+    await site.launch(a_launch(agent="mender", limits=RunLimits(wall_seconds=1)))
+    refused = {"kind": "push", "verdict": "refuse", "reason": "protected", "head": HEAD}
+    site.container.hangs = {"push"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        following = group.create_task(site.live(RUN, pace=Pace(poll=0.01, guard=0.1)).follow())
+        await until(lambda: any(key.startswith("push") for _, _, key in site.backend.sent))
+        key = site.backend.sent[-1][2]
+        site.backend.emit(RUN, "gateway", refused)
+        site.backend.emit(RUN, "agent", {"kind": "exit", "key": key, "status": 0, "tail": ""})
+        await following
+    assert site.finished().outcome == "failed"
+    assert site.serve.bundles == []
+
+
+async def test_a_gateway_that_gives_up_says_why(site: Site) -> None:
+    await site.launch()
+    site.backend.scripts["gateway"] = [{"kind": "fatal", "reason": "cannot listen"}]
+    await followed(site, site.live(RUN))
+    assert "cannot listen" in site.finished().reason
+
+
+async def test_wrong_repository_settings_are_the_repositorys_fault(
+    tmp_path: Path, redis: Redis
+) -> None:
+    site = Site(root=tmp_path, redis=redis, files={".errand.yml": "setpu: x"})
+    await site.launch()
+    await followed(site, site.live(RUN))
+    assert site.finished().outcome == "failed"
+    assert "setpu" in site.finished().reason
+    assert not site.finished().infrastructure
+
+
+async def test_a_sandbox_that_does_not_start_is_our_fault(site: Site) -> None:
+    await site.launch()
+    site.backend.start_failures.append("no space left")
+    await followed(site, site.live(RUN))
+    assert "no space left" in site.finished().reason
+    assert site.finished().infrastructure
+
+
+@pytest.mark.parametrize("role", ["agent", "gateway", "acceptor"])
+async def test_a_container_that_dies_is_our_fault(site: Site, role: str) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        following = group.create_task(site.live(RUN).follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        site.backend.emit(RUN, role, End(137))  # type: ignore[arg-type]
+        await following
+    assert site.finished().infrastructure
+    assert "137" in site.finished().reason
+
+
+async def test_decisions_of_the_gateway_are_told(site: Site) -> None:
+    await site.launch()
+    site.backend.scripts["gateway"] = [
+        {"kind": "received", "key": "policy"},
+        {"kind": "decision", "verdict": "deny", "host": "evil.example", "port": 443,
+         "rule": "", "reason": "not listed", "address": ""},
+    ]  # fmt: skip
+    await followed(site, site.live(RUN))
+    [egress] = [r for r in site.records if isinstance(r.event, Egress)]
+    assert (egress.source, egress.seq) == ("gateway", 3)
+
+
+async def test_serve_may_be_away_for_a_while(site: Site) -> None:
+    await site.launch()
+    site.serve.outages = 2
+    await followed(site, site.live(RUN))
+    assert site.finished().changed

@@ -1,0 +1,254 @@
+"""A host's worker: launches from a real queue, and everything that bears its name."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from arq.connections import RedisSettings, create_pool
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from runner import keys
+from runner.identity import DataDirTakenError, host_name, sole_worker
+from runner.mirror import Checkout, Mirrors
+from runner.protocol import Command, Finished, Launch, RunKey
+from runner.serve_client import GitAccess
+from runner.testing import MemoryBackend
+from runner.worker import Shift, Worker, WorkerConfig
+from tests.support.agent_container import RUN, a_launch
+from tests.support.site import IMAGES, SWIFT, WAIT_SECONDS, Site, until
+from tests.support.valkey import ValkeyServer, redis, valkey
+
+__all__ = ["redis", "valkey"]
+pytestmark = pytest.mark.redis
+
+
+def a_config(data_dir: Path, valkey: ValkeyServer, slots: int = 4) -> WorkerConfig:
+    return WorkerConfig(
+        data_dir=data_dir,
+        installation="test",
+        redis_url=valkey.url,
+        serve_url="http://serve",
+        token=SecretStr("t"),
+        images=IMAGES,
+        slots=slots,
+        pace=SWIFT,
+    )
+
+
+async def push(valkey: ValkeyServer, run: RunKey, job_id: str | None = None) -> None:
+    pool = await create_pool(
+        RedisSettings.from_dsn(valkey.url),
+        job_serializer=keys.serialize,
+        job_deserializer=keys.deserialize,
+    )
+    queue = keys.run_queue("default")
+    await pool.enqueue_job(
+        keys.LAUNCH, run.task, run.fence, _job_id=job_id or f"run:{run}", _queue_name=queue
+    )
+    await pool.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+async def site(tmp_path: Path, redis: Redis) -> Site:
+    return Site(root=tmp_path, redis=redis)
+
+
+@asynccontextmanager
+async def at_work(site: Site, valkey: ValkeyServer, **changes: object) -> AsyncIterator[Shift]:
+    """A worker, for as long as this lasts."""
+    slots = changes.pop("slots", 4)
+    assert isinstance(slots, int)
+    shift = Shift(a_config(site.root, valkey, slots), site.station(**changes))
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(shift.run()), group.create_task(site.apply())]
+        try:
+            yield shift
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+def ended(site: Site, run: RunKey = RUN) -> bool:
+    return any(r.run == run and isinstance(r.event, Finished) for r in site.records)
+
+
+async def test_a_launch_from_the_queue_becomes_a_run(site: Site, valkey: ValkeyServer) -> None:
+    launch = await site.launch()
+    async with at_work(site, valkey):
+        await push(valkey, launch.run)
+        await until(lambda: ended(site))
+    assert site.finished().changed
+
+
+async def test_a_launch_delivered_twice_starts_no_second_run(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    await site.launch()
+    async with at_work(site, valkey):
+        await push(valkey, RUN, "first")
+        await push(valkey, RUN, "second")
+        await until(lambda: ended(site))
+        await push(valkey, RUN, "third")
+        await until_queue_is_empty(site.redis)
+    assert site.container.prompts == ["fix it"]
+
+
+async def until_queue_is_empty(redis: Redis) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await redis.zcard(keys.run_queue("default")):  # noqa: ASYNC110 - Redis sets no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_launch_that_another_host_has_is_left_to_it(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    await site.launch()
+    await site.station("h2").leases.claim(RUN)
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await until_queue_is_empty(site.redis)
+    assert site.backend.sent == []
+
+
+async def test_a_launch_of_an_old_fence_starts_nothing(site: Site, valkey: ValkeyServer) -> None:
+    await site.launch()
+    await site.tell(RUN.task, fence=2)
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await until_queue_is_empty(site.redis)
+    assert site.backend.sent == []
+
+
+async def test_a_launch_that_redis_does_not_know_waits(site: Site, valkey: ValkeyServer) -> None:
+    await site.launch()
+    await site.redis.delete(keys.task(RUN.task))
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await site.tell(RUN.task, fence=1, state="live")
+        await until(lambda: ended(site))
+
+
+async def test_the_next_worker_adopts_what_the_last_one_left(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await until(lambda: site.lines(RUN) > 8)
+    assert not ended(site)
+    assert site.lines(RUN) > 8
+    async with at_work(site, valkey):
+        answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "end_turn"}}
+        site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+        await until(lambda: ended(site))
+    assert site.finished().changed
+
+
+async def test_what_is_not_ours_any_more_is_removed_at_the_start(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await until(lambda: site.lines(RUN) > 8)
+    await site.tell(RUN.task, fence=2)
+    async with at_work(site, valkey):
+        await until(lambda: site.lines(RUN) == 0)
+    assert not ended(site)
+
+
+async def test_a_full_host_takes_no_more(site: Site, valkey: ValkeyServer) -> None:
+    other = a_launch(run=RunKey(task="02jz", fence=1), agent="mender", branch="errand/02jz-x")
+    await site.launch()
+    await site.launch(other)
+    site.container.hangs = {"session/prompt"}
+    async with at_work(site, valkey, slots=1):
+        await push(valkey, RUN)
+        await until(lambda: site.lines(RUN) > 8)
+        await push(valkey, other.run)
+        answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "end_turn"}}
+        assert site.lines(other.run) == 0
+        site.container.hangs = set()
+        site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+        await until(lambda: ended(site, other.run))
+    starts = [r for r in site.records if r.event.kind == "started"]
+    assert [r.run for r in starts] == [RUN, other.run]
+
+
+async def test_a_command_reaches_its_run(site: Site, valkey: ValkeyServer) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await until(lambda: site.lines(RUN) > 8)
+        stop = Command(id="c1", run=RUN, kind="stop")
+        await site.redis.xadd(keys.commands("h1"), {"c": stop.model_dump_json()})
+        await until(lambda: ended(site))
+    assert site.finished().outcome == "stopped"
+
+
+async def test_a_worker_outlives_its_redis(site: Site, valkey: ValkeyServer) -> None:
+    await site.launch()
+    shift = Shift(a_config(site.root, valkey), site.station())
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        working = group.create_task(shift.run())
+        await until_announced(site.redis)
+        await valkey.kill()
+        await valkey.start()
+        await push(valkey, RUN)
+        applying = group.create_task(site.apply())
+        await until(lambda: ended(site))
+        working.cancel()
+        applying.cancel()
+
+
+async def until_announced(redis: Redis) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not await redis.exists(keys.host("h1")):  # noqa: ASYNC110 - Redis sets no event
+            await asyncio.sleep(0.01)
+
+
+class BrokenMirrors(Mirrors):
+    async def refresh(self, launch: Launch, access: GitAccess) -> Checkout:
+        raise ZeroDivisionError
+
+
+async def test_a_failure_in_one_run_does_not_end_the_worker(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    await site.launch()
+    async with at_work(site, valkey, mirrors=BrokenMirrors(site.root)):
+        await push(valkey, RUN)
+        await until(lambda: ended(site))
+        await push(valkey, RUN, "again")
+        await until_queue_is_empty(site.redis)
+    assert site.finished().infrastructure
+
+
+async def test_a_data_directory_has_one_worker(tmp_path: Path, valkey: ValkeyServer) -> None:
+    with sole_worker(tmp_path), pytest.raises(DataDirTakenError):
+        await Worker(a_config(tmp_path, valkey), MemoryBackend()).run()
+
+
+async def test_a_worker_ends_when_it_is_cancelled(tmp_path: Path, valkey: ValkeyServer) -> None:
+    worker = Worker(a_config(tmp_path, valkey), MemoryBackend())
+    name = host_name(tmp_path)
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        asyncio.TaskGroup() as group,
+        valkey.client() as redis,
+    ):
+        working = group.create_task(worker.run())
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await redis.exists(keys.host(name)):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        assert not await redis.exists(keys.host(name))
+    assert host_name(tmp_path) == name
