@@ -99,11 +99,11 @@ class Applier:
             after = await tasks.get(tx, run.task)
             if new and after is not None and after.state in IN_SANDBOX:
                 await show_card(tx, after, now=now)
-        if after is None or after.state not in IN_SANDBOX:
-            self.finished.set()
-            self.queued.set()
-            return True
-        return False
+        if after is not None and after.state in IN_SANDBOX:
+            return False
+        self.finished.set()
+        self.queued.set()
+        return True
 
     async def _note_stale(
         self, tx: AsyncConnection, run: RunKey, new: list[EventRecord], now: datetime

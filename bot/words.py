@@ -29,12 +29,12 @@ def read(text: str, *, repos: Collection[str]) -> Request:
     """Take a message apart; a bare `owner/name` counts only if it is one of `repos`."""
     options = dict(_OPTION.findall(_FENCE.sub(" ", text)))
     prompt = _OPTION.sub("", text).strip() if options else text.strip()
-    repo = options.get("repo") or _named_repo(text, repos)
+    named = _named_repo(text, repos)
     return Request(
         word=_word(text),
-        repo=repo,
+        repo=options.get("repo") or named,
         agent=options.get("agent"),
-        title=title_of(prompt),
+        title=title_of(_without_repo(prompt, named)),
         prompt=prompt,
     )
 
@@ -59,6 +59,13 @@ def _named_repo(text: str, repos: Collection[str]) -> str | None:
         if found := by_lower.get(candidate.rstrip(".").lower()):
             return found
     return None
+
+
+def _without_repo(prompt: str, repo: str | None) -> str:
+    """The prompt without the repository's name at its beginning."""
+    if repo is None or not prompt.lower().startswith(repo.lower()):
+        return prompt
+    return prompt[len(repo) :].lstrip(" :,–-") or prompt
 
 
 def title_of(prompt: str) -> str:

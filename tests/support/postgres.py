@@ -86,9 +86,10 @@ def _programs() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
+    programs = _programs()
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     home = Path(tempfile.mkdtemp(prefix="errand-pg-"))
-    server = PostgresServer(home=home, programs=_programs(), user=user)
+    server = PostgresServer(home=home, programs=programs, user=user)
     if os.geteuid() == 0:
         shutil.chown(home, user, user)
     try:

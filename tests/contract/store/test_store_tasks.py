@@ -157,7 +157,7 @@ async def test_an_ended_task_begins_another_round_once(store: Store) -> None:
     }
     async with store.begin() as tx:
         await tasks.insert(tx, ended)
-        assert await tasks.reopen(tx, ended.id, now=at(20), requester="slack:U0LEE", **values)
+        assert await tasks.reopen(tx, ended.id, now=at(20), **values)
         fresh = {
             "state": S.QUEUED,
             "round": 2,

@@ -55,6 +55,11 @@ def test_the_title_is_the_first_line_outside_code() -> None:
     assert len(words.title_of("x" * 500)) == words.TITLE_LENGTH
 
 
+def test_the_title_leaves_the_repo_at_the_beginning_out() -> None:
+    assert words.read("acme/web: fix the login", repos=REPOS).title == "fix the login"
+    assert words.read("fix acme/web", repos=REPOS).title == "fix acme/web"
+
+
 @given(st.text())
 def test_a_slug_fits_a_branch_name(title: str) -> None:
     slug = words.slug_of(title)
