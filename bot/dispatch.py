@@ -1,7 +1,8 @@
 """From a queued row to a launch on the bus, and what becomes of runs whose host fell silent."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,7 +20,8 @@ from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import CommandRow, RunRow, TaskRow
 from bot.tasks import end_round
-from integrations.channel import Final
+from integrations.channel import Channel, Final
+from integrations.errors import IntegrationError
 from policies.model import Policy
 from runner.protocol import Command, RunKey
 
@@ -28,6 +30,7 @@ log = structlog.get_logger()
 MAX_ATTEMPTS = 3
 SWEEP_SECONDS = 2.0
 RESEND_SECONDS = 3.0
+NAME_SECONDS = 2.0
 LEASED_STATES = IN_SANDBOX
 
 
@@ -41,6 +44,7 @@ class Dispatcher:
     store: Store
     bus: Bus
     policy: Policy
+    channels: Mapping[str, Channel]
     queued: Signal
     spoken: Signal
     commanded: Signal
@@ -94,7 +98,20 @@ class Dispatcher:
             and sum(t.repo == task.repo for t in live) < limits.tasks_per_repo
         )
 
+    async def _name(self, task: TaskRow) -> str:
+        """The name of who asked, for the commits and the pull request; nothing waits for it long."""
+        channel = self.channels.get(task.conversation.channel)
+        if channel is None:
+            return task.requester_name
+        try:
+            async with asyncio.timeout(NAME_SECONDS):
+                return await channel.name_of(task.requester)
+        except (IntegrationError, TimeoutError) as error:
+            log.warning("name_unknown", task=task.id, error=repr(error))
+            return task.requester_name
+
     async def _begin(self, task: TaskRow) -> RunKey | None:
+        name = await self._name(task)
         now = self.now()
         fence = task.fence + 1
         async with self.store.begin() as tx:
@@ -107,6 +124,7 @@ class Dispatcher:
                 changed_at=now,
                 new_fence=fence,
                 attempts=task.attempts + 1,
+                requester_name=name,
             )
             if not moved:
                 return None

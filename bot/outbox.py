@@ -21,8 +21,6 @@ log = structlog.get_logger()
 
 SWEEP_SECONDS = 1.0
 LEASE_SECONDS = 60.0
-EDIT_SECONDS = 3.0
-"""Between two edits of one card."""
 AUTH_SECONDS = 60.0
 MAX_TRIES = 20
 PARALLEL = 20
@@ -38,7 +36,6 @@ class Outbox:
     store: Store
     channels: Mapping[str, Channel]
     spoken: Signal
-    edit_seconds: float = EDIT_SECONDS
     now: Callable[[], datetime] = utc_now
 
     async def run(self) -> None:
@@ -118,7 +115,8 @@ class Outbox:
 
     async def _sent(self, row: OutboxRow, remote_id: str) -> None:
         now = self.now()
-        again_at = now + timedelta(seconds=self.edit_seconds) if row.kind == "card" else now
+        channel = self.channels[row.conversation.channel]
+        again_at = now + timedelta(seconds=channel.edit_seconds)
         async with self.store.begin() as tx:
             await outbox.sent(
                 tx, row.id, version=row.version, remote_id=remote_id, next_at=again_at

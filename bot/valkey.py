@@ -130,7 +130,7 @@ async def _keep_running(url: str, configuration: Path) -> None:
 async def _outlive(url: str) -> None:
     """Wait for the end of a server that a killed predecessor of ours left running: it does as well."""
     async with Redis.from_url(url) as redis:
-        while await _answers(redis):
+        while await _answers(redis):  # noqa: ASYNC110  as below
             await asyncio.sleep(WATCH_SECONDS)
 
 

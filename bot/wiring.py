@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from rich.console import Console
-from runner.worker import Worker, WorkerConfig
 
 from bot.apply import Applier
 from bot.bus import Bus
@@ -37,6 +36,7 @@ from runner.docker.backend import DockerBackend
 from runner.images.build import ensure_image
 from runner.images.context import IMAGES, image_tag
 from runner.sandbox import SandboxBackend
+from runner.worker import Worker, WorkerConfig
 
 log = structlog.get_logger()
 
@@ -129,7 +129,13 @@ def _assemble(
         commanded=commanded,
     )
     dispatcher = Dispatcher(
-        store=store, bus=bus, policy=policy, queued=queued, spoken=spoken, commanded=commanded
+        store=store,
+        bus=bus,
+        policy=policy,
+        channels=channels,
+        queued=queued,
+        spoken=spoken,
+        commanded=commanded,
     )
     applier = Applier(store=store, bus=bus, spoken=spoken, finished=finished, queued=queued)
     publisher = Publisher(

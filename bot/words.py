@@ -65,7 +65,7 @@ def _without_repo(prompt: str, repo: str | None) -> str:
     """The prompt without the repository's name at its beginning."""
     if repo is None or not prompt.lower().startswith(repo.lower()):
         return prompt
-    return prompt[len(repo) :].lstrip(" :,–-") or prompt
+    return prompt[len(repo) :].lstrip(" :,-") or prompt
 
 
 def title_of(prompt: str) -> str:

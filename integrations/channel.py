@@ -152,6 +152,10 @@ class Channel(Protocol):
     def name(self) -> str:
         """The word before the colon in conversations and people."""
 
+    @property
+    def edit_seconds(self) -> float:
+        """How long a message stands before it is edited again: what readers and rate limits bear."""
+
     async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
         """Post a reply and return the message's id.
 
@@ -168,6 +172,9 @@ class Channel(Protocol):
 
     async def find(self, conversation: Conversation, *, key: str, since: datetime) -> str | None:
         """The id of the message that `post` made with this key at or after `since`, if any."""
+
+    async def name_of(self, person: str) -> str:
+        """The name by which people know somebody (`slack:U0DANA`)."""
 
     def routes(self, receive: Receive) -> APIRouter | None:
         """HTTP routes for deliveries, or None. They answer 2xx only after `receive` returned."""

@@ -44,6 +44,9 @@ class FakeChannel:
     """
 
     name: str = "fake"
+    edit_seconds: float = 0.0
+    names: dict[str, str] = field(default_factory=dict)
+    """What `name_of` answers; the id itself for others."""
     posted: list[Posted] = field(default_factory=list)
     marks: dict[tuple[str, str], set[Mark]] = field(default_factory=dict)
     """Reactions that are there, by conversation key and message id."""
@@ -127,6 +130,9 @@ class FakeChannel:
         ]
         self._done(fault)
         return ids[0] if ids else None
+
+    async def name_of(self, person: str) -> str:
+        return self.names.get(person, person.removeprefix(f"{self.name}:"))
 
     def routes(self, receive: Receive) -> APIRouter | None:
         return None

@@ -35,6 +35,8 @@ class Attendance:
     pace: Pace
     began: Callable[[Line], Awaitable[None]]
     """Called with the first line of the agent's container, before anything is told of it."""
+    stopped: Callable[[], None]
+    """Called while the session waits for a stopped agent to answer."""
     _sent: set[str] = field(default_factory=set)
     _deaf: bool = False
     """The agent's container takes no more lines; its transcript may still hold some."""
@@ -70,6 +72,8 @@ class Attendance:
                 await self.outlet.put(self.narration.feed("agent", line))
                 if session.verdict is not None:
                     return session.verdict
+                if session.stopping:
+                    self.stopped()
                 await self._send_pending()
         return await self._died()
 

@@ -12,27 +12,13 @@ from runner import steps
 from runner.acp import AcpClient, Initialized, Message, Outcome, Refused, SessionOpened, TurnEnded
 from runner.agents.catalogue import AgentEntry
 from runner.errors import AgentProtocolError
-from runner.protocol import (
-    CheckResult,
-    CommandSeen,
-    Event,
-    EventRecord,
-    Finished,
-    Launch,
-    Phase,
-    RepoSettings,
-    Said,
-    StepStatus,
-)
+from runner.protocol import CommandSeen, EventRecord, Finished, Launch, RepoSettings, StepStatus
+from runner.report import DETAIL_CHARACTERS, Report
 from runner.sandbox import Line
 from runner.steps import Check, Outgoing
 
 EVENTS_PER_LINE: Final = 10
 MAX_REPAIRS: Final = 2
-_TAIL_CHARACTERS = 4_000
-_DETAIL_CHARACTERS = 300
-
-_PhaseName = Literal["prepare", "setup", "agent", "verify", "repair", "commit", "push"]
 _UNFINISHED: Final[Mapping[str, str]] = {
     "max_tokens": "The agent reached its model's token limit before it was done.",
     "max_turn_requests": "The agent reached its own limit of model requests before it was done.",
@@ -47,8 +33,6 @@ class Session:
     def __init__(
         self, *, launch: Launch, settings: RepoSettings, agent: AgentEntry, base_commit: str
     ) -> None:
-        self.verdict: Finished | None = None
-        """How the run ended. `done` and `changed` says that the commits lie in the quarantine."""
         self.stopping = False
         self.fatal = ""
         """Why the container ended itself, if it did."""
@@ -58,7 +42,7 @@ class Session:
         self._base = base_commit
         self._acp = AcpClient()
         self._pending: dict[str, Outgoing] = {}
-        self._events: list[Event] = []
+        self._report = Report()
         self._exec = ""
         self._turn: Literal["", "agent", "repair"] = ""
         self._agent_gone = False
@@ -66,20 +50,21 @@ class Session:
         self._steers: list[str] = []
         self._repairs = 0
         self._refused_before = False
-        self._checks: list[Check] = []
         self._head = ""
-        self._summary = ""
-        self._noise = ""
+
+    @property
+    def verdict(self) -> Finished | None:
+        """How the run ended. `done` and `changed` says that the commits lie in the quarantine."""
+        return self._report.verdict
 
     def feed(self, line: Line) -> list[EventRecord]:
-        self._events = []
         if self.verdict is None:
             self._fold(line.kind, line.model_extra or {})
         at = datetime.fromtimestamp(line.at, UTC)
         first = line.n * EVENTS_PER_LINE
         return [
             EventRecord(run=self._launch.run, source="agent", seq=first + i, at=at, event=event)
-            for i, event in enumerate(self._events)
+            for i, event in enumerate(self._report.take())
         ]
 
     def pending(self) -> list[Outgoing]:
@@ -89,7 +74,7 @@ class Session:
     def _fold(self, kind: str, fields: Mapping[str, Any]) -> None:
         match kind:
             case "ready":
-                self._phase("prepare", StepStatus.RUNNING)
+                self._report.phase("prepare", StepStatus.RUNNING)
                 self._execute("prepare", steps.prepare(self._launch, self._base))
             case "received":
                 self._received(str(fields.get("key", "")), fields.get("msg"))
@@ -107,7 +92,7 @@ class Session:
 
     def _noticed(self, kind: str, fields: Mapping[str, Any]) -> None:
         if kind in {"stderr", "noise"}:
-            self._noise = f"{self._noise}{fields.get('text', '')}\n"[-_TAIL_CHARACTERS:]
+            self._report.heard(str(fields.get("text", "")))
         elif kind == "fatal":
             self.fatal = str(fields.get("reason", ""))
 
@@ -138,10 +123,10 @@ class Session:
             return
         if msg.get("kind") == "stop":
             if command:
-                self._events.append(CommandSeen(command=command))
+                self._report.tell(CommandSeen(command=command))
             self._stop()
         elif self._may_prompt() and not self._exec.startswith("push:"):
-            self._events.append(CommandSeen(command=command))
+            self._report.tell(CommandSeen(command=command))
             self._steers.append(str(msg.get("text", "")))
 
     def _stop(self) -> None:
@@ -150,10 +135,7 @@ class Session:
         if self._turn and self._turns:
             self._tell(self._acp.cancel())
         else:
-            self._stopped()
-
-    def _stopped(self) -> None:
-        self.verdict = Finished(outcome="stopped", summary=self._summary, checks=self._results())
+            self._report.stopped()
 
     # The steps, in their order
 
@@ -175,9 +157,11 @@ class Session:
 
     def _prepared(self, status: int, tail: str) -> None:
         if status:
-            self._fail("prepare", "The workspace could not be prepared.", tail=tail, ours=True)
+            self._report.fail(
+                "prepare", "The workspace could not be prepared.", tail=tail, ours=True
+            )
             return
-        self._phase("prepare", StepStatus.DONE)
+        self._report.phase("prepare", StepStatus.DONE)
         self._next_setup(0)
 
     def _next_setup(self, index: int) -> None:
@@ -185,7 +169,7 @@ class Session:
             self._start_agent()
             return
         command = self._settings.setup[index]
-        self._phase("setup", StepStatus.RUNNING, detail=command)
+        self._report.phase("setup", StepStatus.RUNNING, detail=command)
         seconds = self._launch.limits.wall_seconds
         self._execute(f"setup:{index}", steps.shell(command, seconds=seconds))
 
@@ -193,22 +177,24 @@ class Session:
         command = self._settings.setup[index]
         if status:
             reason = f"The setup command `{command}` failed with status {status}."
-            self._fail("setup", reason, tail=tail, detail=command)
+            self._report.fail("setup", reason, tail=tail, detail=command)
             return
-        self._phase("setup", StepStatus.DONE, detail=command)
+        self._report.phase("setup", StepStatus.DONE, detail=command)
         self._next_setup(index + 1)
 
     def _start_agent(self) -> None:
         self._turn = "agent"
-        self._phase("agent", StepStatus.RUNNING)
+        self._report.phase("agent", StepStatus.RUNNING)
         start = {"do": "start_agent", "argv": list(self._agent.argv), "env": dict(self._agent.env)}
         self._send("start_agent", "init", start)
 
     def _prompt(self, turn: Literal["agent", "repair"], *texts: str, detail: str = "") -> None:
         if self._turns:
-            self._phase(turn, StepStatus.RUNNING, detail=detail)
+            self._report.phase(turn, StepStatus.RUNNING, detail=detail)
         if self._agent_gone:
-            self._fail(turn, "The agent is gone and could not go on.", tail=self._noise)
+            self._report.fail(
+                turn, "The agent is gone and could not go on.", tail=self._report.noise
+            )
             return
         self._turn = turn
         self._turns += 1
@@ -246,25 +232,23 @@ class Session:
             case Refused():
                 self._turn_failed(f"The agent reported an error: {outcome.reason}", outcome.tail)
             case _:
-                if isinstance(outcome, Said):
-                    self._summary = outcome.text
-                self._events.append(outcome)
+                self._report.tell(outcome)
 
     def _turn_ended(self, stop_reason: str) -> None:
         if self.stopping:
-            self._stopped()
+            self._report.stopped()
         elif reason := _UNFINISHED.get(stop_reason):
             self._turn_failed(reason)
         else:
-            self._phase(self._turn or "agent", StepStatus.DONE)
+            self._report.phase(self._turn or "agent", StepStatus.DONE)
             self._turn = ""
             self._hand_over()
 
     def _turn_failed(self, reason: str, tail: str = "") -> None:
         if self.stopping:
-            self._stopped()
+            self._report.stopped()
         else:
-            self._fail(self._turn or "agent", reason, tail=tail or self._noise)
+            self._report.fail(self._turn or "agent", reason, tail=tail or self._report.noise)
 
     def _hand_over(self) -> None:
         """The agent is done, as far as it knows."""
@@ -280,31 +264,31 @@ class Session:
         if self._steered():
             return
         if status == 0:
-            self._done(changed=False)
+            self._report.done(head="")
             return
-        self._checks = []
+        self._report.checks = []
         self._verify(0)
 
     def _verify(self, index: int) -> None:
         command = self._settings.verify[index]
-        self._phase("verify", StepStatus.RUNNING, detail=command)
+        self._report.phase("verify", StepStatus.RUNNING, detail=command)
         seconds = self._launch.limits.wall_seconds
         self._execute(f"verify:{self._turns}:{index}", steps.shell(command, seconds=seconds))
 
     def _verified(self, index: int, status: int, tail: str) -> None:
         command = self._settings.verify[index]
-        self._checks.append(Check(command=command, status=status, tail=tail))
+        self._report.checks.append(Check(command=command, status=status, tail=tail))
         if status:
-            self._phase("verify", StepStatus.FAILED, detail=command, tail=tail)
+            self._report.phase("verify", StepStatus.FAILED, detail=command, tail=tail)
         else:
-            self._phase("verify", StepStatus.DONE, detail=command)
+            self._report.phase("verify", StepStatus.DONE, detail=command)
         if index + 1 < len(self._settings.verify):
             self._verify(index + 1)
         else:
             self._judge()
 
     def _judge(self) -> None:
-        failed = [check for check in self._checks if check.status]
+        failed = [check for check in self._report.checks if check.status]
         if self._steered():
             return
         if not failed:
@@ -314,76 +298,39 @@ class Session:
             self._prompt("repair", steps.repair_prompt(failed), detail=failed[0].command)
         else:
             tried = f" after {self._repairs} repairs" if self._repairs else ""
-            self._end_failed(f"`{failed[0].command}` fails{tried}.", tail=failed[0].tail)
+            self._report.end_failed(f"`{failed[0].command}` fails{tried}.", tail=failed[0].tail)
 
     def _commit(self) -> None:
-        self._phase("commit", StepStatus.RUNNING)
+        self._report.phase("commit", StepStatus.RUNNING)
         self._execute(f"commit:{self._turns}", steps.commit(self._launch))
 
     def _committed(self, status: int, tail: str) -> None:
         self._head = "" if status else steps.head(tail)
         if not self._head:
-            self._fail("commit", "What the agent left could not be committed.", tail=tail)
+            self._report.fail("commit", "What the agent left could not be committed.", tail=tail)
             return
-        self._phase("commit", StepStatus.DONE)
+        self._report.phase("commit", StepStatus.DONE)
         if self._steered():
             return
         if self._head == self._base:
-            self._done(changed=False)
+            self._report.done(head="")
         else:
-            self._phase("push", StepStatus.RUNNING)
+            self._report.phase("push", StepStatus.RUNNING)
             self._execute(f"push:{self._turns}", steps.push(self._launch))
 
     def _pushed(self, status: int, tail: str) -> None:
         if status == 0:
-            self._phase("push", StepStatus.DONE)
-            self._done(changed=True)
+            self._report.phase("push", StepStatus.DONE)
+            self._report.done(head=self._head)
             return
         words = steps.refusal(tail)
         if self._agent.repairs and not self._refused_before and self._may_prompt():
             self._refused_before = True
-            self._phase("push", StepStatus.FAILED, tail=tail)
+            self._report.phase("push", StepStatus.FAILED, tail=tail)
             self._prompt("repair", steps.refusal_prompt(words), detail="push")
         else:
-            reason = f"The changes were refused: {words[:_DETAIL_CHARACTERS]}"
-            self._fail("push", reason, tail=tail)
-
-    # The end
-
-    def _done(self, *, changed: bool) -> None:
-        self.verdict = Finished(
-            outcome="done",
-            changed=changed,
-            head=self._head if changed else "",
-            summary=self._summary,
-            checks=self._results(),
-        )
-
-    def _fail(
-        self, phase: _PhaseName, reason: str, *, tail: str, detail: str = "", ours: bool = False
-    ) -> None:
-        self._phase(phase, StepStatus.FAILED, detail=detail or reason, tail=tail)
-        self._end_failed(reason, tail=tail, ours=ours)
-
-    def _end_failed(self, reason: str, *, tail: str, ours: bool = False) -> None:
-        self.verdict = Finished(
-            outcome="failed",
-            summary=self._summary,
-            reason=reason,
-            tail=tail[-_TAIL_CHARACTERS:],
-            checks=self._results(),
-            infrastructure=ours,
-        )
-
-    def _results(self) -> tuple[CheckResult, ...]:
-        return tuple(CheckResult(command=c.command, passed=c.status == 0) for c in self._checks)
-
-    def _phase(
-        self, name: _PhaseName, status: StepStatus, *, detail: str = "", tail: str = ""
-    ) -> None:
-        cut = detail[:_DETAIL_CHARACTERS]
-        event = Phase(name=name, status=status, detail=cut, tail=tail[-_TAIL_CHARACTERS:])
-        self._events.append(event)
+            reason = f"The changes were refused: {words[:DETAIL_CHARACTERS]}"
+            self._report.fail("push", reason, tail=tail)
 
 
 def _was_cut(fields: Mapping[str, Any]) -> bool:

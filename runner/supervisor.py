@@ -11,7 +11,6 @@ from typing import Final, Literal, NoReturn
 
 import structlog
 
-from runner import repo_settings
 from runner.attendance import Attendance
 from runner.errors import (
     RepoSettingsError,
@@ -23,12 +22,11 @@ from runner.errors import (
     WorkspaceError,
 )
 from runner.lease import GONE, Claim, Standing
-from runner.narration import Narration
 from runner.outlet import Outlet
+from runner.preparation import Preparation
 from runner.protocol import Command, Event, EventRecord, Finished, Launch, RunKey, Started
 from runner.rundir import Prepared, RunDir
-from runner.sandbox import Leftover, Line, Sandbox, SandboxSpec
-from runner.session import Session
+from runner.sandbox import Leftover, Line
 from runner.station import Station
 
 log = structlog.get_logger()
@@ -59,6 +57,7 @@ class LiveRun:
         self.run = run
         self._station = station
         self._files = RunDir(station.runs, run)
+        self._preparation = Preparation(run, station, self._files)
         self._outlet = Outlet(run, station.streams)
         self._commands: asyncio.Queue[Command] = asyncio.Queue()
         self._stopping = False
@@ -170,7 +169,7 @@ class LiveRun:
             return _failure(error)
 
     async def _run(self) -> Finished:
-        launch = await self._launch()
+        launch = await self._preparation.launch()
         wall = launch.limits.wall_seconds
         limit = asyncio.timeout(wall)
         try:
@@ -178,7 +177,7 @@ class LiveRun:
                 self._limit = limit
                 if self._stopping:
                     self._stop()
-                prepared = await self._prepare(launch)
+                prepared = await self._preparation.settle(launch)
                 verdict = await self._attend(launch, prepared)
         except TimeoutError:
             if not limit.expired():
@@ -201,55 +200,8 @@ class LiveRun:
             now = asyncio.get_running_loop().time()
             self._limit.reschedule(min(now + grace, self._limit.when() or now))
 
-    async def _launch(self) -> Launch:
-        launch = self._files.read("launch", Launch)
-        if launch is None:
-            launch = await self._station.serve.launch(self.run)
-            self._files.write("launch", launch)
-        return launch
-
-    async def _prepare(self, launch: Launch) -> Prepared:
-        known = self._files.read("prepared", Prepared)
-        if known is not None:
-            return known
-        station = self._station
-        access = await station.serve.access(self.run)
-        checkout = await station.mirrors.refresh(launch, access)
-        settings = repo_settings.parse(checkout.settings)
-        agent = repo_settings.choose_agent(launch, settings, station.catalogue)
-        prepared = Prepared(
-            base_commit=checkout.base_commit,
-            settings=settings,
-            agent=agent.name,
-            image=repo_settings.choose_image(settings, agent, station.images),
-        )
-        self._files.write("prepared", prepared)
-        return prepared
-
-    def _open(self, launch: Launch, prepared: Prepared) -> Sandbox:
-        station = self._station
-        return station.backend.open(
-            SandboxSpec(
-                installation=station.installation,
-                host=station.host,
-                run=self.run,
-                image=prepared.image,
-                mirror=station.mirrors.path(launch),
-                limits=launch.limits,
-            )
-        )
-
-    def _narration(self, launch: Launch, prepared: Prepared) -> Narration:
-        session = Session(
-            launch=launch,
-            settings=prepared.settings,
-            agent=self._station.catalogue[prepared.agent],
-            base_commit=prepared.base_commit,
-        )
-        return Narration(self.run, session)
-
     async def _attend(self, launch: Launch, prepared: Prepared) -> Finished:
-        sandbox = self._open(launch, prepared)
+        sandbox = self._preparation.open(launch, prepared)
         await self._check_still_there()
         await sandbox.ensure()
         self._attached = True
@@ -259,12 +211,13 @@ class LiveRun:
                 launch=launch,
                 base_commit=prepared.base_commit,
                 sandbox=sandbox,
-                narration=self._narration(launch, prepared),
+                narration=self._preparation.narration(launch, prepared),
                 outlet=self._outlet,
                 commands=self._commands,
                 transcript=transcript,
                 pace=self._station.pace,
                 began=lambda line: self._began(line, launch, prepared, digest),
+                stopped=self._stop,
             )
             return await attendance.verdict()
 
@@ -304,12 +257,12 @@ class LiveRun:
         if launch is None or prepared is None or started is None:
             return
         await self._outlet.put([started])
-        narration = self._narration(launch, prepared)
+        narration = self._preparation.narration(launch, prepared)
         for role, line in self._files.told():
             await self._outlet.put(narration.feed(role, line))
 
     async def _hand_in(self, verdict: Finished, launch: Launch, prepared: Prepared) -> None:
-        sandbox, base = self._open(launch, prepared), prepared.base_commit
+        sandbox, base = self._preparation.open(launch, prepared), prepared.base_commit
         with self._files.create("bundle") as file:
             async for piece in sandbox.bundle(base=base, branch=launch.branch):
                 file.write(piece)

@@ -106,9 +106,10 @@ async def sent(
     A newer version does not go out before `next_at`, unless it is urgent.
     """
     newer = table.c.version > version
+    urgent = and_(newer, table.c.rank == URGENT)
     changes = {
         "state": case((newer, "pending"), else_="sent"),
-        "next_at": literal(next_at, UtcTime),
+        "next_at": case((urgent, table.c.next_at), else_=literal(next_at, UtcTime)),
         "sent_version": version,
         "remote_id": remote_id or table.c.remote_id,
         "claim_until": None,

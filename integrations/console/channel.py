@@ -39,6 +39,7 @@ class ConsoleChannel:
     user: str
     lines: AsyncIterator[str] | None = None
     name: str = "console"
+    edit_seconds: float = 0.1
     _printed: dict[str, _Printed] = field(default_factory=dict)
     _marks: set[tuple[str, Mark]] = field(default_factory=set)
     _finals: dict[str, Final] = field(default_factory=dict)
@@ -75,6 +76,9 @@ class ConsoleChannel:
             if (printed.conversation, printed.key) == (conversation, key) and printed.at >= since:
                 return message_id
         return None
+
+    async def name_of(self, person: str) -> str:
+        return person.removeprefix(f"{self.name}:")
 
     def routes(self, receive: Receive) -> APIRouter | None:
         return None

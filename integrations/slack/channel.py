@@ -7,7 +7,7 @@ from slack_bolt.async_app import AsyncApp
 
 from integrations.channel import Conversation, Mark, Receive, Reply
 from integrations.errors import IntegrationError, RejectedError
-from integrations.slack.client import SlackClient
+from integrations.slack.client import Message, SlackClient
 from integrations.slack.config import SCOPES, SlackConfig
 from integrations.slack.identity import Identity
 from integrations.slack.ingress import bolt_app
@@ -42,6 +42,7 @@ class SlackChannel:
     """One workspace, one bot token."""
 
     name = "slack"
+    edit_seconds = 3.0
 
     def __init__(self, config: SlackConfig, *, client: SlackClient | None = None) -> None:
         self._config = config
@@ -79,12 +80,15 @@ class SlackChannel:
         )
         try:
             async for message in replies:
-                if message.key == key and message.bot_id == bot.bot_id:
+                if message.key == key and _wrote(bot, message):
                     return message.ts
         except RejectedError as error:
             if error.code != "thread_not_found":
                 raise
         return None
+
+    async def name_of(self, person: str) -> str:
+        return await self._client.name_of(person.removeprefix(f"{self.name}:"))
 
     def routes(self, receive: Receive) -> APIRouter | None:
         secret = self._config.signing_secret
@@ -129,3 +133,7 @@ def _shortcomings(bot: Identity) -> list[str]:
     problems = [] if bot.bot_id else [_NO_BOT]
     missing = sorted(SCOPES.keys() - bot.scopes) if bot.scopes is not None else []
     return [*problems, _SCOPES_MISSING.format(scopes=", ".join(missing))] if missing else problems
+
+
+def _wrote(bot: Identity, message: Message) -> bool:
+    return message.user == bot.user_id or (bool(bot.bot_id) and message.bot_id == bot.bot_id)

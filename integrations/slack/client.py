@@ -9,6 +9,7 @@ from http import HTTPStatus
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from integrations.errors import (
     AuthError,
@@ -91,6 +92,7 @@ class Message:
     """A message in a thread, as far as we read it."""
 
     ts: str
+    user: str
     bot_id: str
     key: str
     """The key it was posted with, if it is one of ours."""
@@ -105,6 +107,7 @@ class SlackClient:
         self._session: aiohttp.ClientSession | None = None
         self._identity: Identity | None = None
         self._asking = asyncio.Lock()
+        self._names: dict[str, str] = {}
 
     async def identity(self) -> Identity:
         """Who we are: asked once, then known."""
@@ -127,6 +130,16 @@ class SlackClient:
             url=str(answer.get("url") or ""),
             scopes=None if scopes is None else frozenset(s.strip() for s in scopes.split(",")),
         )
+
+    async def name_of(self, user: str) -> str:
+        """The display name, or the real one; asked once per user."""
+        if user not in self._names:
+            answer = await self._call("users.info", {"user": user})
+            found: Mapping[str, object] = answer.get("user") or {}
+            profile = found.get("profile")
+            shown = profile.get("display_name") if isinstance(profile, Mapping) else None
+            self._names[user] = str(shown or found.get("real_name") or found.get("name") or user)
+        return self._names[user]
 
     async def post(
         self, *, channel: str, thread: str, text: str, blocks: list[dict[str, object]], key: str
@@ -152,13 +165,10 @@ class SlackClient:
     async def react(self, *, channel: str, ts: str, name: str, present: bool) -> None:
         """Add or remove a reaction; already so is fine."""
         done, method = (
-            ("already_reacted", self.web().reactions_add)
-            if present
-            else ("no_reaction", self.web().reactions_remove)
+            ("already_reacted", "reactions.add") if present else ("no_reaction", "reactions.remove")
         )
         try:
-            with slack_errors():
-                await method(channel=channel, timestamp=ts, name=name)
+            await self._call(method, {"channel": channel, "timestamp": ts, "name": name})
         except RejectedError as error:
             if error.code != done:
                 raise
@@ -167,21 +177,28 @@ class SlackClient:
         """The thread's messages from `oldest` on, page by page."""
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            with slack_errors():
-                answer = await self.web().conversations_replies(
-                    channel=channel,
-                    ts=thread,
-                    oldest=f"{oldest:.6f}",
-                    inclusive=True,
-                    include_all_metadata=True,
-                    limit=PAGE,
-                    cursor=cursor,
-                )
+            answer = await self._call(
+                "conversations.replies",
+                {
+                    "channel": channel,
+                    "ts": thread,
+                    "oldest": f"{oldest:.6f}",
+                    "inclusive": 1,
+                    "include_all_metadata": 1,  # a form: Python's True would be sent as "True"
+                    "limit": PAGE,
+                    "cursor": cursor,
+                },
+            )
             for raw in answer.get("messages") or ():
                 yield _message(raw)
             cursor = (answer.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 return
+
+    async def _call(self, method: str, data: dict[str, object]) -> AsyncSlackResponse:
+        """A method by its name, with a form as its body: the SDK's own wrappers put some into the query."""
+        with slack_errors():
+            return await self.web().api_call(method, data=data)
 
     async def try_app_token(self) -> None:
         """Ask for a Socket Mode address, and leave it unused."""
@@ -212,4 +229,9 @@ def _message(raw: Mapping[str, object]) -> Message:
     metadata = raw.get("metadata")
     payload = metadata.get("event_payload") if isinstance(metadata, Mapping) else None
     key = payload.get("key") if isinstance(payload, Mapping) else None
-    return Message(ts=str(raw["ts"]), bot_id=str(raw.get("bot_id") or ""), key=str(key or ""))
+    return Message(
+        ts=str(raw["ts"]),
+        user=str(raw.get("user") or ""),
+        bot_id=str(raw.get("bot_id") or ""),
+        key=str(key or ""),
+    )

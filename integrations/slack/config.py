@@ -35,6 +35,7 @@ SCOPES = {
     "im:history": "hear direct messages, find our own messages there",
     "mpim:history": "the same in group direct messages it was added to",
     "reactions:write": "mark a request 👀 🏁 ❌ 🛑",
+    "users:read": "name who asked, in the pull request",
 }
 """The bot's permissions, each with the reason: `manifest.yml` asks for exactly these."""
 

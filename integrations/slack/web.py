@@ -5,10 +5,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
-from slack_bolt.adapter.starlette.async_handler import (
-    to_async_bolt_request,
-    to_starlette_response,
-)
+from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
 from slack_bolt.async_app import AsyncApp
 from slack_sdk.signature import SignatureVerifier
 from starlette.types import Message
@@ -23,6 +20,7 @@ MAX_BODY_BYTES = 1_000_000
 
 
 def slack_router(app: AsyncApp, client: SlackClient, *, signing_secret: str) -> APIRouter:
+    handler = AsyncSlackRequestHandler(app)
     verifier = SignatureVerifier(signing_secret)
 
     @asynccontextmanager
@@ -46,7 +44,7 @@ def slack_router(app: AsyncApp, client: SlackClient, *, signing_secret: str) -> 
         except BadSignatureError as error:
             log.warning("slack_signature_bad", reason=str(error))
             return Response(status_code=401)
-        return to_starlette_response(await app.async_dispatch(to_async_bolt_request(request, body)))
+        return await handler.handle(_again(request, body))
 
     return router
 

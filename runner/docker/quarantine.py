@@ -5,6 +5,7 @@ from typing import Final
 
 import docker
 
+from runner.docker.engine import mapped
 from runner.docker.spec import QUARANTINE, USERS
 from runner.docker.stream import Cancellable, Stream
 from runner.errors import SandboxLostError
@@ -45,7 +46,8 @@ class BundleRun:
 
     def start(self) -> Stream[tuple[bytes | None, bytes | None]]:
         """Pieces of standard output and of standard error."""
-        return Cancellable(self._api.exec_start(self._id, stream=True, demux=True))
+        with mapped(SandboxLostError):
+            return Cancellable(self._api.exec_start(self._id, stream=True, demux=True))
 
     def complain(self, text: bytes) -> None:
         """Keep the end of what git says on its standard error."""

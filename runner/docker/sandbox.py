@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import docker
 import structlog
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from runner.docker import spec as specs
 from runner.docker.containers import (
@@ -19,7 +19,7 @@ from runner.docker.containers import (
     remove_all,
     start_container,
 )
-from runner.docker.engine import Engine, mapped
+from runner.docker.engine import Engine, conflict, mapped
 from runner.docker.quarantine import BUNDLE_BYTES, BundleRun, bundle_command
 from runner.docker.spec import ROLES, Wanted
 from runner.docker.stdin import Inputs
@@ -57,8 +57,7 @@ class DockerSandbox:
 
     async def ensure(self) -> None:
         self._removing = False
-        body = specs.volume_body(self.spec, version=self._version)
-        await self._engine.starting(lambda api: make_volume(api, body))
+        await self._engine.starting(self._make_volume)
         # Threads can't be cancelled: both ends are awaited, whatever the other one did.
         results = await asyncio.gather(
             self._ensure_gateway(), self._ensure_inner(), return_exceptions=True
@@ -106,6 +105,8 @@ class DockerSandbox:
         async with aclosing(threaded(run.start)) as pieces:
             async for piece, complaint in pieces:
                 run.complain(complaint or b"")
+                if piece and not size and not piece.startswith(b"# v"):
+                    raise SandboxLostError("the bundle came without its beginning")
                 size += len(piece or b"")
                 if size > BUNDLE_BYTES:
                     raise SandboxLostError(f"the bundle has more than {BUNDLE_BYTES} bytes")
@@ -152,6 +153,13 @@ class DockerSandbox:
 
         return await self._engine.starting(make)
 
+    def _make_volume(self, api: docker.APIClient) -> None:
+        body = specs.volume_body(self.spec, version=self._version)
+        with self._making["acceptor"]:
+            if self._removing:
+                raise SandboxStartError(f"{body['name']} is being removed")
+            make_volume(api, body)
+
     async def _start(self, made: Made) -> None:
         await self._engine.starting(lambda api: start_container(api, made))
 
@@ -184,8 +192,10 @@ class DockerSandbox:
                 stream = self._engine.api().logs(
                     self._names[role], stdout=True, stderr=False, stream=True, follow=True
                 )
-            except NotFound:
-                return Nothing()
+            except APIError as exc:
+                if isinstance(exc, NotFound) or conflict(exc):  # it is removed at this moment
+                    return Nothing()
+                raise
             return Cancellable(stream)
 
     def _remove(self, api: docker.APIClient) -> None:

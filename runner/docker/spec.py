@@ -36,9 +36,12 @@ _BOOT: Final = (
     "import importlib,sys;sys.path.insert(0,'/opt/errand');"
     "sys.exit(importlib.import_module(sys.argv.pop(1)).main())"
 )
-# The agent has the uid of its container's first process, and could else write into the transcript through
-# /proc/1/fd/1: PR_SET_DUMPABLE 0 gives that directory to root. For the same reason no docker-init comes before.
-_UNTOUCHABLE: Final = "import ctypes;assert ctypes.CDLL(None).prctl(4,0,0,0,0)==0;"
+# The agent has the uid of its container's first process, so the process shuts itself off before the agent exists.
+# It must stay the first one, without a docker-init that could not.
+_SHUT_OFF: Final = (
+    "import sys;sys.path.insert(0,'/opt/errand');"
+    "from runner.inside.shutoff import shut_off;shut_off();"
+)
 _ENVIRONMENT: Final[Mapping[str, str]] = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -183,7 +186,7 @@ def _wanted(
 ) -> Wanted:
     user = f"{USERS[role]}:{USERS[role]}"
     home = HOME if role == "agent" else "/tmp"  # noqa: S108 - the container's own
-    boot = _UNTOUCHABLE + _BOOT if role == "agent" else _BOOT
+    boot = _SHUT_OFF + _BOOT if role == "agent" else _BOOT
     body: dict[str, Any] = {
         "Image": image,
         "Entrypoint": ["python3", "-I", "-S", "-c", boot, MODULES[role]],

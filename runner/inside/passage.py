@@ -2,9 +2,9 @@
 
 import contextlib
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from policies.egress import Allow, Deny, EgressRules, decide
 from runner.inside.errors import BodyError, EgressDeniedError, HeadError, HelloError
@@ -14,7 +14,7 @@ from runner.inside.httphead import Head, forwarded, response
 from runner.inside.incoming import Incoming
 from runner.inside.route import Dial, Resolve, checked, connect
 from runner.inside.sni import ACCESS_DENIED
-from runner.inside.splice import IDLE_SECONDS, Flow, farewell
+from runner.inside.splice import IDLE_SECONDS, Flow, background, farewell
 from runner.inside.wire import Transcript
 
 _HTTP_PORT = 80
@@ -186,8 +186,7 @@ def _tunnel(flow: Flow, first: bytes) -> None:
 def _exchange(flow: Flow, *, incoming: Incoming, head: Head) -> None:
     """This request and its response, and nothing after them: the next request comes on a connection of its own."""
     flow.send(forwarded(head))
-    upward = threading.Thread(target=_send_body, args=(flow, incoming, head), daemon=True)
-    upward.start()
+    upward = background(partial(_send_body, flow, incoming, head))
     flow.downward()
     flow.abort()
     upward.join()

@@ -2,11 +2,12 @@
 
 import queue
 import socket
-import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from policies.egress import Allow, refused_address
 from runner.inside.errors import EgressDeniedError
+from runner.inside.splice import background
 
 Resolve = Callable[[str, int], Sequence[str]]
 Dial = Callable[[str, int], socket.socket]
@@ -19,7 +20,7 @@ _ADDRESSES = 4
 def resolve(host: str, port: int) -> Sequence[str]:
     """Addresses of a name, IPv4 first. Raises OSError, also when it takes too long."""
     answers: queue.SimpleQueue[Sequence[str] | OSError] = queue.SimpleQueue()
-    threading.Thread(target=_ask, args=(host, port, answers), daemon=True).start()
+    background(partial(_ask, host, port, answers))
     try:
         found = answers.get(timeout=_RESOLVE_SECONDS)
     except queue.Empty as exc:

@@ -5,7 +5,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 IDLE_SECONDS = 300.0
 _BUFFER_BYTES = 256 * 1024
@@ -41,8 +41,7 @@ class Flow:
             _shut(sock, socket.SHUT_RDWR)
 
     def both_ways(self) -> None:
-        upward = threading.Thread(target=self.upward, daemon=True)
-        upward.start()
+        upward = background(self.upward)
         self.downward()
         upward.join()
 
@@ -78,6 +77,16 @@ class Flow:
             if time.monotonic() - self._moved_at >= self._idle_seconds:
                 return False
         return True
+
+
+def background(work: Callable[[], None]) -> threading.Thread:
+    """Start a thread. Raises OSError when the container has none left, as a read or a dial might."""
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as exc:
+        raise BlockingIOError("no thread is left") from exc
+    return thread
 
 
 def farewell(sock: socket.socket, data: bytes) -> None:

@@ -10,7 +10,7 @@ from runner import keys
 from runner.lease import Claim, Leases, Standing
 from runner.protocol import Command, EventRecord, Phase, RunKey, StepStatus
 from runner.streams import Streams
-from tests.support.valkey import ValkeyServer, redis, valkey
+from tests.support.valkey import ValkeyServer, redis, set_fields, valkey
 
 __all__ = ["redis", "valkey"]
 pytestmark = pytest.mark.redis
@@ -19,10 +19,7 @@ RUN = RunKey(task="t1", fence=2)
 
 
 async def known(redis: Redis, **fields: str | int) -> None:
-    values: dict[str, str | int] = {"fence": 2, "state": "live", **fields}
-    await Streams(redis).acknowledged(RUN)
-    for name, value in values.items():
-        await redis.execute_command("HSET", keys.task("t1"), name, value)
+    await set_fields(redis, keys.task("t1"), {"fence": 2, "state": "live", **fields})
 
 
 async def test_a_claim_takes_the_lease(redis: Redis) -> None:

@@ -220,6 +220,24 @@ async def test_stop_ends_an_agent_that_does_not_answer(site: Site) -> None:
     await nothing_is_left(site)
 
 
+async def test_a_stop_outlives_the_worker_that_passed_it_on(site: Site) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    live = site.live(RUN, pace=Pace(grace=WAIT_SECONDS))
+
+    def cancelled() -> bool:
+        return any(key == "acp:cancel" for _, _, key in site.backend.sent)
+
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(live.follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        live.command(Command(id="c1", run=RUN, kind="stop"))
+        await until(cancelled)
+        following.cancel()
+    await followed(site, site.live(RUN))
+    assert site.finished().outcome == "stopped"
+
+
 async def test_a_task_that_is_to_be_cancelled_is_stopped(site: Site) -> None:
     await site.launch()
     await site.tell(RUN.task, state="cancel")

@@ -9,6 +9,7 @@ import pytest
 from arq.connections import RedisSettings, create_pool
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from typing_extensions import override
 
 from runner import keys
 from runner.identity import DataDirTakenError, host_name, sole_worker
@@ -57,11 +58,12 @@ async def site(tmp_path: Path, redis: Redis) -> Site:
 
 
 @asynccontextmanager
-async def at_work(site: Site, valkey: ValkeyServer, **changes: object) -> AsyncIterator[Shift]:
+async def at_work(
+    site: Site, valkey: ValkeyServer, slots: int = 4, mirrors: Mirrors | None = None
+) -> AsyncIterator[Shift]:
     """A worker, for as long as this lasts."""
-    slots = changes.pop("slots", 4)
-    assert isinstance(slots, int)
-    shift = Shift(a_config(site.root, valkey, slots), site.station(**changes))
+    station = site.station(mirrors=mirrors) if mirrors else site.station()
+    shift = Shift(a_config(site.root, valkey, slots), station)
     async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
         tasks = [group.create_task(shift.run()), group.create_task(site.apply())]
         try:
@@ -214,6 +216,7 @@ async def until_announced(redis: Redis) -> None:
 
 
 class BrokenMirrors(Mirrors):
+    @override
     async def refresh(self, launch: Launch, access: GitAccess) -> Checkout:
         raise ZeroDivisionError
 

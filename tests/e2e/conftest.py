@@ -198,7 +198,7 @@ async def team(tmp_path: Path, world: Emulated, git: GitServer) -> AsyncIterator
         "ERRAND_SLACK__BOT_TOKEN": SLACK_TOKEN,
         "ERRAND_SLACK__SIGNING_SECRET": SIGNING_SECRET,
         "ERRAND_SLACK__API_URL": f"{world.slack_url}/api/",
-        "ERRAND_GITHUB__TOKEN": GITHUB_TOKEN,
+        "ERRAND_GITHUB__TOKEN": git.token,
         "ERRAND_GITHUB__API_URL": world.github_url,
         "ERRAND_GITHUB__GIT_URL": git.url,
     }

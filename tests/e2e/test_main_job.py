@@ -5,11 +5,12 @@ import pytest
 from bot.states import TaskState
 from tests.e2e.conftest import Team
 from tests.support.emulate import REPO
+from tests.support.git_server import run_git
 from tests.support.installation import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.emulate, pytest.mark.timeout(180)]
 
-FIX = "the greeting is misspelt, run recipe fix"
+FIX = "The greeting is misspelt.\nrun recipe fix"
 
 
 async def test_a_mention_becomes_a_pull_request(team: Team) -> None:
@@ -23,7 +24,8 @@ async def test_a_mention_becomes_a_pull_request(team: Team) -> None:
     [pull] = await team.pulls()
     head = team.git.sha(REPO, task.branch)
     assert head is not None
-    assert team.git.show(REPO, head, "greet.py") == "print('hello')\n"
+    shown = run_git(team.git.git_dir(REPO), "show", f"{head}:greet.py")
+    assert shown == b"print('hello')\n"
     assert (pull["head"]["ref"], pull["base"]["ref"]) == (task.branch, "main")
     assert "dana" in pull["body"]
     assert thread.replace(".", "") in pull["body"]
@@ -70,8 +72,7 @@ async def test_a_failing_recipe_fails_with_the_tail_of_its_output(team: Team) ->
     thread = await team.mention("do it\n```sh\necho fine\necho the-reason >&2; exit 3\n```")
     task = await team.ends(thread)
     assert task.state is TaskState.FAILED
-    said = await team.hears(thread, "the-reason", seconds=5)
-    assert "step 2 of 2" in said
+    await team.hears(thread, "step 2 of 2", "the-reason", seconds=5)
     assert await team.pulls() == []
     assert await team.reactions(thread) == {"x"}
     await team.errand.cleaned_up()

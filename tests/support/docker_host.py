@@ -79,8 +79,12 @@ def _tell(api: docker.APIClient, installation: str) -> None:
     for name in labelled(api, installation):
         if not name.startswith("/"):
             continue
-        found: dict[str, Any] = api.inspect_container(name[1:])
-        log = api.logs(name[1:], stdout=True, stderr=True, tail=200).decode("utf-8", "replace")
+        try:
+            found: dict[str, Any] = api.inspect_container(name[1:])
+            log = api.logs(name[1:], stdout=True, stderr=True, tail=200).decode("utf-8", "replace")
+        except docker.errors.APIError as exc:
+            sys.stdout.write(f"--- {name}: {exc}\n")
+            continue
         sys.stdout.write(f"--- {name}: {json.dumps(found['State'])}\n{log}\n")
         sys.stdout.write(f"{json.dumps(found, indent=1)}\n")
 

@@ -24,6 +24,7 @@ from runner.supervisor import LiveRun
 from runner.testing import EPOCH, MemoryBackend
 from tests.support.agent_container import HEAD, PLAIN, REPAIRING, AgentContainer, a_launch
 from tests.support.git_server import commit, run_git
+from tests.support.valkey import set_fields
 
 WAIT_SECONDS = 20.0
 SWIFT = Pace(renew=0.05, poll=0.01, grace=0.2, guard=5.0, beat=0.05, sweep=0.05)
@@ -124,8 +125,7 @@ class Site:
         return launch
 
     async def tell(self, task: str, **fields: str | int) -> None:
-        words = [str(word) for pair in fields.items() for word in pair]
-        await self.redis.execute_command("HSET", keys.task(task), *words)
+        await set_fields(self.redis, keys.task(task), fields)
 
     def station(self, host: str = "h1", **changes: Any) -> Station:
         values: dict[str, Any] = {

@@ -5,7 +5,7 @@ import contextlib
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,12 @@ def binary() -> str | None:
         for found in Path(place).glob("_binaries/*/valkey-server"):
             return str(found)
     return shutil.which("valkey-server") or shutil.which("redis-server")
+
+
+async def set_fields(redis: Redis, name: str, fields: Mapping[str, str | int]) -> None:
+    """HSET, whose stubs don't know which client they are for."""
+    words = [str(word) for pair in fields.items() for word in pair]
+    await redis.execute_command("HSET", name, *words)  # type: ignore[no-untyped-call]
 
 
 class ValkeyServer:

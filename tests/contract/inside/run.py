@@ -6,13 +6,15 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.contract.inside.programs import Program, Record, program
 
+OTHER = "other.example.com"
+ALERT = bytes.fromhex("15030300020231")
 PUBLIC = "11.0.0.1"
 """An address that is global; it is never dialled."""
 ALLOWED = "allowed.example.com"
@@ -130,3 +132,48 @@ def read_all(sock: socket.socket) -> bytes:
     while part := sock.recv(65536):
         data += part
     return data
+
+
+def echo(server: Origin, conn: socket.socket) -> None:
+    while data := conn.recv(65536):
+        server.got += data
+        conn.sendall(data)
+
+
+def answer_and_close(server: Origin, conn: socket.socket) -> None:
+    """An HTTP server that reads until a request seems complete."""
+    conn.settimeout(0.5)
+    try:
+        while data := conn.recv(65536):
+            server.got += data
+            if server.got.endswith(b"END") or b"GET" in server.got or b"0\r\n\r\n" in server.got:
+                break
+    except TimeoutError:
+        pass
+    conn.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+
+
+def run_for(where: Path, server: Origin) -> AbstractContextManager[Run]:
+    return running(
+        where,
+        rules=policy(
+            ALLOWED, "unresolvable.example.com", "metadata.example.com", "down.example.com"
+        ),
+        names={
+            ALLOWED: [PUBLIC],
+            OTHER: [PUBLIC],
+            "metadata.example.com": [PUBLIC, "169.254.169.254"],
+            "down.example.com": ["11.0.0.2"],
+        },
+        addresses={PUBLIC: server.port, "169.254.169.254": server.port},
+    )
+
+
+def request(run: Run, raw: bytes, *, host: str = ALLOWED) -> bytes:
+    with run.connect(host, 80) as sock:
+        sock.sendall(raw)
+        return read_all(sock)
+
+
+def get(host: str, *more: str) -> bytes:
+    return "\r\n".join(["GET / HTTP/1.1", f"Host: {host}", *more, "", ""]).encode()

@@ -193,6 +193,30 @@ async def test_a_row_replaced_in_flight_is_pending_again_when_the_old_version_is
         assert (await _get(tx)).state == "sent"
 
 
+@pytest.mark.parametrize(("urgent", "due"), [(False, 8), (True, 3)])
+async def test_a_newer_version_keeps_the_pace_of_edits_unless_it_is_urgent(
+    store: Store, *, urgent: bool, due: float
+) -> None:
+    async with store.begin() as tx:
+        await outbox.put(tx, a_message())
+        (row,) = await _claim(tx)
+        await _send(tx, row, seconds=8)
+        assert await _replace(tx, "1", seconds=3, urgent=urgent)
+        assert await outbox.next_due(tx) == at(due)
+
+
+@pytest.mark.parametrize(("urgent", "due"), [(False, 8), (True, 0)])
+async def test_a_row_replaced_in_flight_keeps_the_pace_of_edits_unless_it_is_urgent(
+    store: Store, *, urgent: bool, due: float
+) -> None:
+    async with store.begin() as tx:
+        await outbox.put(tx, a_message())
+        (row,) = await _claim(tx)
+        assert await _replace(tx, "1", seconds=1, urgent=urgent)
+        await _send(tx, row, seconds=8)
+        assert await outbox.next_due(tx) == at(due)
+
+
 async def test_a_replacement_does_not_end_the_wait_that_a_rate_limit_asked_for(
     store: Store,
 ) -> None:

@@ -154,6 +154,7 @@ async def test_an_ended_task_begins_another_round_once(store: Store) -> None:
         "prompt": "again",
         "grant": {"n": 2},
         "policy_hash": "q",
+        "requester": "slack:U0LEE",
     }
     async with store.begin() as tx:
         await tasks.insert(tx, ended)
@@ -165,7 +166,6 @@ async def test_an_ended_task_begins_another_round_once(store: Store) -> None:
             "reason": "",
             "ended_at": None,
             "changed_at": at(20),
-            "requester": "slack:U0LEE",
             **values,
         }
         assert await tasks.get(tx, ended.id) == ended.model_copy(update=fresh)

@@ -1,0 +1,69 @@
+"""What must be known before a sandbox can be made; settled once, and then read from disk."""
+
+from runner import repo_settings
+from runner.narration import Narration
+from runner.protocol import Launch, RunKey
+from runner.rundir import Prepared, RunDir
+from runner.sandbox import Sandbox, SandboxSpec
+from runner.session import Session
+from runner.station import Station
+
+
+class Preparation:
+    """Errors: those of `serve`, of git and of `.errand.yml`."""
+
+    def __init__(self, run: RunKey, station: Station, files: RunDir) -> None:
+        self._run = run
+        self._station = station
+        self._files = files
+
+    async def launch(self) -> Launch:
+        """As this host has it, else as `serve` has it."""
+        launch = self._files.read("launch", Launch)
+        if launch is None:
+            launch = await self._station.serve.launch(self._run)
+            self._files.write("launch", launch)
+        return launch
+
+    async def settle(self, launch: Launch) -> Prepared:
+        """Fetch the repository, and settle with its settings what is to run."""
+        known = self._files.read("prepared", Prepared)
+        if known is not None:
+            return known
+        station = self._station
+        access = await station.serve.access(self._run)
+        checkout = await station.mirrors.refresh(launch, access)
+        settings = repo_settings.parse(checkout.settings)
+        agent = repo_settings.choose_agent(launch, settings, station.catalogue)
+        prepared = Prepared(
+            base_commit=checkout.base_commit,
+            settings=settings,
+            agent=agent.name,
+            image=repo_settings.choose_image(settings, agent, station.images),
+        )
+        self._files.write("prepared", prepared)
+        return prepared
+
+    def open(self, launch: Launch, prepared: Prepared) -> Sandbox:
+        """A handle; nothing is created yet."""
+        station = self._station
+        return station.backend.open(
+            SandboxSpec(
+                installation=station.installation,
+                host=station.host,
+                run=self._run,
+                image=prepared.image,
+                mirror=station.mirrors.path(launch),
+                limits=launch.limits,
+            )
+        )
+
+    def narration(self, launch: Launch, prepared: Prepared) -> Narration:
+        """A new one, that has heard nothing."""
+        session = Session(
+            launch=launch,
+            settings=prepared.settings,
+            agent=self._station.catalogue[prepared.agent],
+            base_commit=prepared.base_commit,
+        )
+        return Narration(self._run, session)

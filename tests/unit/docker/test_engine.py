@@ -1,0 +1,47 @@
+import inspect
+
+import docker.errors
+import pytest
+import requests
+
+from runner.docker.engine import mapped
+from runner.errors import RunnerError, SandboxLostError, SandboxStartError
+
+FOREIGN = [
+    found
+    for _, found in inspect.getmembers(docker.errors, inspect.isclass)
+    if issubclass(found, docker.errors.DockerException) and found.__module__ == "docker.errors"
+]
+
+
+@pytest.mark.parametrize("error", [SandboxStartError, SandboxLostError])
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_every_error_of_docker_becomes_ours(
+    foreign: type[docker.errors.DockerException], error: type[RunnerError]
+) -> None:
+    needed = [
+        parameter
+        for parameter in list(inspect.signature(foreign.__init__).parameters.values())[1:]
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        and parameter.default is parameter.empty
+    ]
+    with pytest.raises(error), mapped(error):
+        raise foreign(*["text"] * len(needed))
+
+
+@pytest.mark.parametrize(
+    "foreign", [requests.ConnectionError("no"), requests.ReadTimeout(), BrokenPipeError(32, "no")]
+)
+def test_a_broken_connection_becomes_ours(foreign: Exception) -> None:
+    with pytest.raises(SandboxLostError), mapped(SandboxLostError):
+        raise foreign
+
+
+def test_our_own_errors_stay() -> None:
+    with pytest.raises(SandboxLostError), mapped(SandboxStartError):
+        raise SandboxLostError("gone")
+
+
+def test_a_missing_image_says_what_to_do() -> None:
+    with pytest.raises(SandboxStartError, match="errand image build"), mapped(SandboxStartError):
+        raise docker.errors.ImageNotFound("no such image: errand-default:1")

@@ -1,0 +1,66 @@
+import io
+import sys
+import tarfile
+
+from runner.images.base import mirror_of
+from runner.images.context import IMAGES, code_hash, context, dockerfile, image_tag, sources
+
+
+def test_the_programs_and_what_they_import_are_in_the_image() -> None:
+    names = sources().keys()
+    assert {"runner/__init__.py", "policies/__init__.py", "runner/inside/init.py"} <= names
+    assert {"runner/inside/gateway.py", "policies/egress.py", "policies/publish.py"} <= names
+
+
+def test_only_the_programs_inside_are_in_the_image() -> None:
+    assert all(
+        name.startswith(("runner/inside/", "policies/")) or name == "runner/__init__.py"
+        for name in sources()
+    )
+    assert "policies/load.py" not in sources()
+
+
+def test_the_image_needs_nothing_but_the_standard_library() -> None:
+    assert sys.version_info >= (3, 11)
+    foreign = [b"import pydantic", b"from pydantic", b"import h11", b"import structlog"]
+    assert not [name for name, text in sources().items() if any(word in text for word in foreign)]
+
+
+def test_the_context_is_the_same_for_the_same_sources() -> None:
+    assert context() == context()
+    with tarfile.open(fileobj=io.BytesIO(context())) as archive:
+        names = archive.getnames()
+    assert names[0] == "Dockerfile"
+    assert "opt/errand/runner/inside/init.py" in names
+
+
+def test_the_tag_is_a_hash_of_what_is_built() -> None:
+    assert len(code_hash()) == 12
+    assert image_tag("default") == f"errand-default:{code_hash()}"
+
+
+def test_every_image_is_a_target_of_the_dockerfile() -> None:
+    targets = {line.split()[-1] for line in dockerfile().decode().splitlines() if " AS " in line}
+    assert set(IMAGES) <= targets
+
+
+def test_the_mirror_is_the_one_that_apt_uses_for_the_release() -> None:
+    listing = (
+        "http://security.acme.test/debian bookworm-security main Debian\n"
+        "http://mirror.acme.test/debian bookworm contrib Debian\n"
+        "http://mirror.acme.test/debian bookworm main Debian\n"
+    )
+    assert mirror_of(listing) == "http://mirror.acme.test/debian"
+
+
+def test_a_later_debian_has_the_release_in_the_same_archive_and_a_derivative_has_not() -> None:
+    assert mirror_of("http://a.test/ubuntu noble main Ubuntu\n") is None
+    listing = (
+        "http://a.test/sec trixie-security main Debian\nhttp://a.test/debian trixie main Debian\n"
+    )
+    assert mirror_of(listing) == "http://a.test/debian"
+
+
+def test_no_listing_is_no_mirror() -> None:
+    assert mirror_of("") is None
+    assert mirror_of("\nodd line\n") is None
