@@ -11,6 +11,8 @@ class GitHubConfig(BaseModel):
 
     token: SecretStr = Field(min_length=1)
     """Fine-grained token for the repositories at hand: contents and pull requests, read and write; no workflows."""
+    read_token: SecretStr | None = Field(default=None, min_length=1)
+    """Fine-grained token with contents read-only: what workers fetch with. Without it they get `token`."""
     api_url: str = "https://api.github.com"
     """Address of the REST API; GitHub Enterprise Server: `https://HOST/api/v3`."""
     git_url: str = "https://github.com"

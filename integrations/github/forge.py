@@ -45,8 +45,9 @@ class GitHubForge:
         return found.default_branch
 
     async def access(self, repo: str, *, write: bool) -> GitAccess:
-        """The token of the settings: GitHub gives no shorter-lived one to a personal access token."""
-        token = self._config.token.get_secret_value()
+        """A token of the settings: GitHub gives no shorter-lived one to a personal access token."""
+        reading = None if write else self._config.read_token
+        token = (reading or self._config.token).get_secret_value()
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         return GitAccess(
             url=f"{self._config.git_url}/{_checked(repo)}.git",

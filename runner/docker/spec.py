@@ -127,7 +127,7 @@ def acceptor(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
 
 def gateway(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
     """The only one with a network, and with the quarantine. Its policy comes on stdin."""
-    size = _Size(memory_mib=768, cpus=1.0, pids=128, files=16384)
+    size = _Size(memory_mib=768, cpus=1.0, pids=256, files=16384)
     host = _host_config("gateway", size) | {
         "NetworkMode": "bridge",
         "Mounts": [_socket_mount(spec, read_only=False), _mirror_mount(spec)],

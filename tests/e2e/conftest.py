@@ -186,7 +186,8 @@ class Team:
         task = await self.errand.ended(seconds=seconds)
 
         async def marked() -> bool:
-            return bool(await self.reactions(ts) & {"checkered_flag", "x", "octagonal_sign"})
+            marks = await self.reactions(ts)
+            return "eyes" not in marks and bool(marks)
 
         await until(marked, seconds=10, what="the message carries how it ended")
         return task

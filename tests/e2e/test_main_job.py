@@ -85,7 +85,8 @@ async def test_stop_ends_a_run_within_five_seconds(team: Team) -> None:
     task = await team.errand.ended(seconds=5)
     assert task.state is TaskState.STOPPED
     await team.hears(thread, "topped", seconds=5)
-    assert "octagonal_sign" in await team.reactions(thread)
+    await team.ends(thread)
+    assert await team.reactions(thread) == {"octagonal_sign"}
     await team.errand.cleaned_up()
 
 

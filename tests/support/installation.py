@@ -195,6 +195,9 @@ class Installation:
         with contextlib.closing(docker.from_env()) as client:
             for container in self.containers():
                 client.api.remove_container(container, force=True, v=True)
+            label = {"label": f"errand.installation={self.label}"}
+            for volume in client.api.volumes(filters=label)["Volumes"] or []:
+                client.api.remove_volume(volume["Name"])
 
 
 @contextlib.asynccontextmanager

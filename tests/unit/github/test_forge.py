@@ -135,6 +135,18 @@ async def test_git_gets_the_token_in_a_header_and_not_in_the_url() -> None:
     assert base64.b64decode(credential) == b"x-access-token:ghp_secret"
 
 
+async def test_workers_read_with_the_read_token() -> None:
+    config = GitHubConfig(token=SecretStr("ghp_secret"), read_token=SecretStr("ghp_reader"))
+    forge = GitHubForge(config)
+    tokens = []
+    for write in (False, True):
+        header = (await forge.access("acme/web", write=write)).header
+        assert header is not None
+        credential = header.get_secret_value().rpartition(" ")[2]
+        tokens.append(base64.b64decode(credential))
+    assert tokens == [b"x-access-token:ghp_reader", b"x-access-token:ghp_secret"]
+
+
 @pytest.mark.parametrize("repo", ["web", "a/b/c", "../user", "acme/..", "acme/web?x", "a b/c", ""])
 async def test_a_strange_name_never_becomes_a_path(repo: str) -> None:
     forge = a_forge(lambda _: pytest.fail("no call is made"))
