@@ -7,10 +7,10 @@ import docker
 
 from runner.docker import spec as specs
 from runner.docker.containers import remove_all
-from runner.docker.engine import Engine
 from runner.docker.examine import examine
 from runner.docker.sandbox import DockerSandbox
 from runner.docker.stdin import Inputs
+from runner.engine import Engine
 from runner.errors import SandboxLostError
 from runner.images.context import DEFAULT, code_hash, image_tag
 from runner.protocol import RunKey

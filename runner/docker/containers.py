@@ -14,8 +14,8 @@ import docker
 import structlog
 from docker.errors import APIError, NotFound
 
-from runner.docker.engine import conflict
 from runner.docker.spec import Wanted, mismatches
+from runner.engine import conflict
 from runner.errors import SandboxStartError
 
 log = structlog.get_logger()

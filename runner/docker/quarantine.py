@@ -5,9 +5,9 @@ from typing import Final
 
 import docker
 
-from runner.docker.engine import mapped
 from runner.docker.spec import QUARANTINE, USERS
 from runner.docker.stream import Cancellable, Stream
+from runner.engine import mapped
 from runner.errors import SandboxLostError
 
 REPOSITORY: Final = f"{QUARANTINE}/repo.git"

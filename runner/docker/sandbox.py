@@ -19,12 +19,12 @@ from runner.docker.containers import (
     remove_all,
     start_container,
 )
-from runner.docker.engine import Engine, conflict, mapped
 from runner.docker.quarantine import BUNDLE_BYTES, BundleRun, bundle_command
 from runner.docker.spec import ROLES, Wanted
 from runner.docker.stdin import Inputs
 from runner.docker.stream import Cancellable, Nothing, Stream, threaded
 from runner.docker.transcript import Lines
+from runner.engine import Engine, conflict, mapped
 from runner.errors import SandboxLostError, SandboxStartError
 from runner.sandbox import Line, Role, SandboxSpec
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import docker
 
-from runner.docker.engine import Engine, mapped
+from runner.engine import Engine, mapped
 from runner.errors import SandboxStartError
 from runner.images.base import find_base, find_image
 from runner.images.context import DEFAULT, IMAGES, code_hash, context, image_tag

@@ -24,8 +24,8 @@ async def test_a_mention_becomes_a_pull_request(team: Team) -> None:
     [pull] = await team.pulls()
     head = team.git.sha(REPO, task.branch)
     assert head is not None
-    shown = run_git(team.git.git_dir(REPO), "show", f"{head}:greet.py")
-    assert shown == b"print('hello')\n"
+    content = run_git(team.git.git_dir(REPO), "show", f"{head}:greet.py")
+    assert content == b"print('hello')\n"
     assert (pull["head"]["ref"], pull["base"]["ref"]) == (task.branch, "main")
     assert "dana" in pull["body"]
     assert thread.replace(".", "") in pull["body"]

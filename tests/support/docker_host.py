@@ -16,7 +16,7 @@ import docker
 import pytest
 
 from runner.docker.backend import DockerBackend
-from runner.docker.engine import Engine
+from runner.engine import Engine
 from runner.errors import SandboxStartError
 from runner.images.build import ensure_image
 
@@ -103,7 +103,7 @@ def make_mirror(folder: Path) -> tuple[Path, str]:
 
 def _git(*arguments: str, stdin: str | None = None) -> str:
     git = shutil.which("git") or "git"
-    done = subprocess.run(  # noqa: S603 - arguments of this file
+    done = subprocess.run(
         [git, *arguments], input=stdin, capture_output=True, check=True, text=True, timeout=30
     )
     return done.stdout.strip()

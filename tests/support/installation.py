@@ -174,7 +174,7 @@ class Installation:
         with contextlib.closing(docker.from_env()) as client:
             volumes = client.api.volumes(filters={"label": f"errand.installation={self.label}"})
             networks = client.api.networks(filters={"label": f"errand.installation={self.label}"})
-        assert not (volumes["Volumes"] or [])
+        assert volumes["Volumes"] in (None, [])
         assert not networks
 
         async def no_directories() -> bool:
@@ -186,10 +186,10 @@ class Installation:
         await until(no_directories, seconds=5, what="no directory of a run is left")
 
     def logs(self) -> str:
-        texts = []
-        for path in sorted(self.root.glob("*.log")):
-            texts.append(f"--- {path.name}\n{path.read_text(errors='replace')[-20_000:]}")
-        return "\n".join(texts)
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')[-20_000:]}"
+            for path in sorted(self.root.glob("*.log"))
+        )
 
     def remove_containers(self) -> None:
         with contextlib.closing(docker.from_env()) as client:

@@ -59,7 +59,7 @@ class PostgresServer:
             command = ["setpriv", *ids, "--", *command]
         # Output goes to a file: the server inherits it, and a pipe would stay open as long as it runs.
         with tempfile.TemporaryFile() as output:
-            done = subprocess.run(  # noqa: S603 - our own arguments
+            done = subprocess.run(
                 command,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,

@@ -83,7 +83,7 @@ def program(
 ) -> Iterator[Program]:
     boot = _BOOT.format(root=str(root), module=module)
     argv: Sequence[str] = [sys.executable, "-I", "-c", boot, *args]
-    with subprocess.Popen(  # noqa: S603 - our own programs
+    with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, start_new_session=True
     ) as proc:
         running = Program(proc)

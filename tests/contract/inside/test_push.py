@@ -29,7 +29,7 @@ def git(where: Path, *args: str, check: bool = True) -> subprocess.CompletedProc
         "GIT_TERMINAL_PROMPT": "0",
         **{f"GIT_{who}_{what}": "dana@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }  # fmt: skip
-    return subprocess.run(  # noqa: S603 - arguments of these tests
+    return subprocess.run(
         ["/usr/bin/git", *args],
         cwd=where,
         env=env,

@@ -12,7 +12,7 @@ def test_a_misspelt_name_is_found() -> None:
 
 def test_a_misspelt_name_is_an_error_that_names_it() -> None:
     with pytest.raises(SettingsError, match="ERRAND_DATADIR"):
-        load_settings({"ERRAND_DATADIR": "/tmp/x"})
+        load_settings({"ERRAND_DATADIR": "elsewhere"})
 
 
 def test_the_promised_names_are_known() -> None:

@@ -4,7 +4,7 @@ import docker.errors
 import pytest
 import requests
 
-from runner.docker.engine import mapped
+from runner.engine import mapped
 from runner.errors import RunnerError, SandboxLostError, SandboxStartError
 
 FOREIGN = [
