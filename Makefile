@@ -10,10 +10,10 @@ help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## virtual environment, Docker engine, agent image (idempotent)
-	@scripts/setup runtime docker
+	@scripts/setup runtime docker image
 
 setup-dev: ## the same, and what tests and checks need
-	@scripts/setup dev docker postgres emulate
+	@scripts/setup dev docker image postgres emulate
 
 demo: setup ## a mention becomes a pull request on this machine; ARGS="--serve" keeps the page up
 	@$(PY) -m bot demo $(ARGS)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -40,6 +41,9 @@ from runner.worker import Worker, WorkerConfig
 
 log = structlog.get_logger()
 
+RESTART_SECONDS = 1.0
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
@@ -54,16 +58,28 @@ class Services:
     intake: Intake
     outbox: Outbox
     app: FastAPI
-    loops: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
+    loops: tuple[Loop, ...]
 
     async def run(self) -> None:
-        """All loops and the HTTP server, until one fails or all are cancelled."""
+        """All loops and the HTTP server, until HTTP fails or all are cancelled."""
         async with asyncio.TaskGroup() as group:
             for loop in self.loops:
-                group.create_task(loop())
+                group.create_task(_keep_going(loop))
             for channel in self.channels.values():
-                group.create_task(channel.listen(self.intake.receive))
+                group.create_task(_keep_going(partial(channel.listen, self.intake.receive)))
             group.create_task(serve_http(self.app, self.settings.http))
+
+
+async def _keep_going(loop: Loop) -> None:
+    """Begin a loop again when it fails: a fault in one of them must not silence the others."""
+    while True:
+        try:
+            await loop()
+        except Exception:  # noqa: BLE001  whatever it was: it is in the log, and the loop's rows are still there
+            log.exception("loop_failed")
+            await asyncio.sleep(RESTART_SECONDS)
+        else:
+            return
 
 
 def open_channels(settings: Settings) -> dict[str, Channel]:
