@@ -75,7 +75,7 @@ async def _keep_going(loop: Loop) -> None:
     while True:
         try:
             await loop()
-        except Exception:  # noqa: BLE001  whatever it was: it is in the log, and the loop's rows are still there
+        except Exception:  # whatever it was: it is in the log, and the rows are still there
             log.exception("loop_failed")
             await asyncio.sleep(RESTART_SECONDS)
         else:

@@ -9,8 +9,11 @@ from importlib import resources
 from typing import Final
 
 DEFAULT: Final = "default"
-IMAGES: Final = (DEFAULT,)
+CLAUDE_CODE: Final = "claude-code"
+IMAGES: Final = (DEFAULT, CLAUDE_CODE)
 """Targets of the Dockerfile that can be asked for."""
+_PINS: Final = ("package.json", "package-lock.json")
+"""What says which programs an image has besides Errand's: files in a directory of the image's name."""
 _INSIDE: Final = "runner.inside"
 _ROOMS: Final = ("runner", "policies")
 _HASH_LENGTH: Final = 12
@@ -48,18 +51,55 @@ def code_hash() -> str:
     return digest.hexdigest()[:_HASH_LENGTH]
 
 
+@functools.cache
+def pins(name: str) -> dict[str, bytes]:
+    """The package file and lock file of an image's own programs; empty if it has none."""
+    folder = resources.files("runner.images").joinpath(name)
+    return {file: folder.joinpath(file).read_bytes() for file in _PINS} if folder.is_dir() else {}
+
+
 def image_tag(name: str) -> str:
-    return f"errand-{name}:{code_hash()}"
+    """Changes with everything that the image is made from, but for its base."""
+    return f"errand-{name}:{_hash(code_hash().encode(), *pins(name).values())}"
+
+
+def programs_tag(name: str) -> str:
+    """The image below an image with programs of its own; changes with them, not with our code."""
+    return f"errand-{name}-programs:{_hash(dockerfile(), *pins(name).values())}"
+
+
+def current_tags() -> frozenset[str]:
+    """All that images of this code may be called."""
+    return frozenset({image_tag(name) for name in IMAGES}) | frozenset(
+        programs_tag(name) for name in IMAGES if pins(name)
+    )
 
 
 def context() -> bytes:
     """The build context as a tar file; the same bytes for the same sources."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        _add(archive, "Dockerfile", dockerfile())
-        for name, content in sources().items():
-            _add(archive, f"opt/errand/{name}", content)
+        add_sources(archive)
+        # The classic builder runs every stage before the one that is asked for, with nothing to copy.
+        programs = tarfile.TarInfo("programs")
+        programs.type, programs.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(programs)
     return buffer.getvalue()
+
+
+def add_sources(archive: tarfile.TarFile) -> None:
+    """What all images are made from."""
+    _add(archive, "Dockerfile", dockerfile())
+    for name, content in sources().items():
+        _add(archive, f"opt/errand/{name}", content)
+
+
+def _hash(first: bytes, *more: bytes) -> str:
+    """Of the first alone if there is no more: a code's hash is the tag of its default image."""
+    if not more:
+        return first.decode()
+    parts = b"".join(b"%d\0%b" % (len(part), part) for part in (first, *more))
+    return hashlib.sha256(parts).hexdigest()[:_HASH_LENGTH]
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

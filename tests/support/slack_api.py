@@ -15,7 +15,7 @@ APP_TOKEN = "xapp-stand-in"
 TEAM, BOT_USER, BOT_ID = "T0ACME", "U0ERRAND", "B0ERRAND"
 ALL_SCOPES = (
     "app_mentions:read,channels:history,chat:write,groups:history,im:history,mpim:history,"
-    "reactions:write"
+    "reactions:write,users:read"
 )
 
 Json = dict[str, object]
@@ -46,6 +46,8 @@ class SlackApi:
     calls: list[tuple[str, Json]] = field(default_factory=list)
     revoked: set[str] = field(default_factory=set)
     scopes: str | None = ALL_SCOPES
+    people: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Display and real names by user id."""
     page_size: int = 200
     dead_sockets: int = 0
     """So many Socket Mode addresses lead nowhere."""
@@ -128,6 +130,7 @@ class SlackApi:
             "reactions.add": self._add,
             "reactions.remove": self._remove,
             "conversations.replies": self._replies,
+            "users.info": self._user,
             "apps.connections.open": self._open,
         }
         if name not in answers:
@@ -144,6 +147,14 @@ class SlackApi:
             "user_id": BOT_USER,
             "bot_id": BOT_ID,
         }
+
+    def _user(self, args: Json) -> Json:
+        names = self.people.get(str(args["user"]))
+        if names is None:
+            return {"ok": False, "error": "user_not_found"}
+        display, real = names
+        profile = {"display_name": display, "real_name": real}
+        return {"ok": True, "user": {"id": args["user"], "real_name": real, "profile": profile}}
 
     def _post(self, args: Json) -> Json:
         channel = str(args["channel"])

@@ -217,5 +217,22 @@ async def test_check_names_the_missing_scopes(api: SlackApi, channel: SlackChann
 
     [problem] = await channel.check()
 
-    assert "channels:history, reactions:write" in problem
+    assert "channels:history, reactions:write, users:read" in problem
     assert "manifest.yml" in problem
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"), [(("dana", "Dana D."), "dana"), (("", "Dana D."), "Dana D.")]
+)
+async def test_a_person_is_asked_for_once(
+    api: SlackApi, channel: SlackChannel, names: tuple[str, str], shown: str
+) -> None:
+    api.people["U0DANA"] = names
+    assert await channel.name_of("slack:U0DANA") == shown
+    assert await channel.name_of("slack:U0DANA") == shown
+    assert [name for name, _ in api.calls].count("users.info") == 1
+
+
+async def test_an_unknown_person_is_an_error(channel: SlackChannel) -> None:
+    with pytest.raises(RejectedError):
+        await channel.name_of("slack:U0NOBODY")
