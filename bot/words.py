@@ -10,7 +10,7 @@ Word = Literal["stop", "status", "help", "retry"]
 _OPTION = re.compile(r"(?<!\S)(repo|agent)=(\S+)")
 _REPO = re.compile(r"(?<![\w./=-])([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?![\w/-])")
 _FENCE = re.compile(r"```.*?(```|\Z)", re.DOTALL)
-TITLE_LENGTH = 80
+TITLE_LENGTH = 72
 SLUG_LENGTH = 40
 
 
@@ -69,10 +69,14 @@ def _without_repo(prompt: str, repo: str | None) -> str:
 
 
 def title_of(prompt: str) -> str:
-    """The first line that says something, short enough for a heading."""
+    """The first sentence that says something, short enough for a heading and a commit."""
     lines = [line.strip() for line in _FENCE.sub("\n", prompt).splitlines() if line.strip()]
-    first = lines[0].strip("#*` ").rstrip(":") if lines else "Run a recipe"
-    return first if len(first) <= TITLE_LENGTH else first[: TITLE_LENGTH - 1].rstrip() + "…"
+    first = lines[0].strip("#*` ") if lines else "Run a recipe"
+    sentence = re.split(r"(?<=[.!?])\s", first)[0].rstrip(".:") or first
+    if len(sentence) <= TITLE_LENGTH:
+        return sentence
+    cut = sentence[: TITLE_LENGTH - 1]
+    return (cut.rpartition(" ")[0] or cut).rstrip(" ,;:") + "…"
 
 
 def slug_of(title: str) -> str:

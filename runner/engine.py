@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
@@ -18,6 +19,7 @@ HTTP_CONFLICT: Final = 409
 _CALL_SECONDS: Final = 60
 # Each followed container and each open stdin holds a connection.
 _POOL: Final = 256
+_OURS: Final = re.compile(r"\berrand-([a-z][a-z0-9-]*):")
 
 
 class Engine:
@@ -71,9 +73,10 @@ def mapped(error: type[RunnerError]) -> Iterator[None]:
 def sentence(exc: Exception) -> str:
     match exc:
         case ImageNotFound():
-            return (
-                f"the image is not on this Docker host: {_said(exc)}; `errand image build` makes it"
-            )
+            said = _said(exc)
+            ours = _OURS.search(said)
+            make = f"errand image build {ours[1]}" if ours else "errand image build"
+            return f"the image is not on this Docker host: {said}; `{make}` makes it"
         case NotFound():
             return f"Docker does not have it: {_said(exc)}"
         case APIError():

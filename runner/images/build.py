@@ -2,16 +2,27 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from types import MappingProxyType
+from typing import IO, Any, Final
 
 import docker
 
 from runner.engine import Engine, mapped
 from runner.errors import SandboxStartError
 from runner.images.base import find_base, find_image
-from runner.images.context import DEFAULT, IMAGES, code_hash, context, image_tag
+from runner.images.context import (
+    DEFAULT,
+    IMAGES,
+    code_hash,
+    context,
+    current_tags,
+    image_tag,
+    pins,
+    programs_tag,
+)
+from runner.images.programs import programs_context
 
 NAME_LABEL: Final = "errand.image"
 CODE_LABEL: Final = "errand.code"
@@ -52,8 +63,11 @@ def ensure_image(
     with _client(docker_host) as api:
         if not _is_there(api, tag, base):
             below = base or find_base(api, docker_host=docker_host, progress=progress)
-            progress(f"building {tag} on {below}")
-            _build(api, name=name, base=below, progress=progress)
+            builder = _Builder(api, base=below, progress=progress)
+            if pins(name):
+                builder.build_on_programs(name, rebuild=base is not None)
+            else:
+                builder.build(io.BytesIO(context()), name=name, tag=tag, target=name)
     return tag
 
 
@@ -97,29 +111,56 @@ def _is_there(api: docker.APIClient, tag: str, base: str | None) -> bool:
     return base is None or (found["Labels"] or {}).get(BASE_LABEL) == base
 
 
-def _build(api: docker.APIClient, *, name: str, base: str, progress: Callable[[str], None]) -> None:
-    steps = api.build(
-        fileobj=io.BytesIO(context()),
-        custom_context=True,
-        tag=image_tag(name),
-        target=name,
-        buildargs={"BASE_IMAGE": base},
-        labels={NAME_LABEL: name, CODE_LABEL: code_hash(), BASE_LABEL: base},
-        rm=True,
-        forcerm=True,
-        decode=True,
-    )
-    said: list[str] = []
-    for step in steps:
-        text = str(step.get("error") or step.get("stream") or "").strip()
-        if text:
-            progress(text)
-            said = [*said, text][-_KEPT_LINES:]
-        if "error" in step:
-            raise SandboxStartError(f"image {name} was not built: {' / '.join(said)}")
+class _Builder:
+    def __init__(
+        self, api: docker.APIClient, *, base: str, progress: Callable[[str], None]
+    ) -> None:
+        self._api = api
+        self._base = base
+        self._progress = progress
+
+    def build_on_programs(self, name: str, *, rebuild: bool) -> None:
+        """The image below may be there already: our code changes more often than what it runs."""
+        below = programs_tag(name)
+        if not _is_there(self._api, below, self._base if rebuild else None):
+            architecture = str(self._api.version()["Arch"])
+            with programs_context(name, architecture=architecture, progress=self._progress) as file:
+                self.build(file, name=f"{name}-programs", tag=below, target="programs")
+        more = {"PROGRAMS_IMAGE": below}
+        self.build(io.BytesIO(context()), name=name, tag=image_tag(name), target=name, more=more)
+
+    def build(
+        self,
+        file: IO[bytes],
+        *,
+        name: str,
+        tag: str,
+        target: str,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._progress(f"building {tag} on {self._base}")
+        steps = self._api.build(
+            fileobj=file,
+            custom_context=True,
+            tag=tag,
+            target=target,
+            buildargs={"BASE_IMAGE": self._base, **more},
+            labels={NAME_LABEL: name, CODE_LABEL: code_hash(), BASE_LABEL: self._base},
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
+        said: list[str] = []
+        for step in steps:
+            text = str(step.get("error") or step.get("stream") or "").strip()
+            if text:
+                self._progress(text)
+                said = [*said, text][-_KEPT_LINES:]
+            if "error" in step:
+                raise SandboxStartError(f"image {name} was not built: {' / '.join(said)}")
 
 
 def _image(entry: dict[str, Any], tag: str) -> Image:
     labels = entry["Labels"]
     name, code = labels[NAME_LABEL], labels.get(CODE_LABEL, "")
-    return Image(name=name, tag=tag, code=code, size=entry["Size"], current=tag == image_tag(name))
+    return Image(name=name, tag=tag, code=code, size=entry["Size"], current=tag in current_tags())

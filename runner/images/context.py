@@ -60,7 +60,8 @@ def pins(name: str) -> dict[str, bytes]:
 
 def image_tag(name: str) -> str:
     """Changes with everything that the image is made from, but for its base."""
-    return f"errand-{name}:{_hash(code_hash().encode(), *pins(name).values())}"
+    own = pins(name).values()
+    return f"errand-{name}:{_hash(code_hash().encode(), *own) if own else code_hash()}"
 
 
 def programs_tag(name: str) -> str:
@@ -94,12 +95,9 @@ def add_sources(archive: tarfile.TarFile) -> None:
         _add(archive, f"opt/errand/{name}", content)
 
 
-def _hash(first: bytes, *more: bytes) -> str:
-    """Of the first alone if there is no more: a code's hash is the tag of its default image."""
-    if not more:
-        return first.decode()
-    parts = b"".join(b"%d\0%b" % (len(part), part) for part in (first, *more))
-    return hashlib.sha256(parts).hexdigest()[:_HASH_LENGTH]
+def _hash(*parts: bytes) -> str:
+    whole = b"".join(b"%d\0%b" % (len(part), part) for part in parts)
+    return hashlib.sha256(whole).hexdigest()[:_HASH_LENGTH]
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

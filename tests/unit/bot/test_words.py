@@ -52,6 +52,13 @@ def test_code_blocks_reach_the_prompt_unchanged() -> None:
 def test_the_title_is_the_first_line_outside_code() -> None:
     assert words.title_of("```\nmake\n```\n## Bump it:\nmore") == "Bump it"
     assert words.title_of("```\nmake\n```") == "Run a recipe"
+    assert words.title_of("The login fails. Please look, it hurts.") == "The login fails"
+
+
+def test_a_long_title_ends_with_a_whole_word() -> None:
+    title = words.title_of("word " * 30)
+    assert title.endswith("word…")
+    assert len(title) <= words.TITLE_LENGTH
     assert len(words.title_of("x" * 500)) == words.TITLE_LENGTH
 
 

@@ -1,0 +1,175 @@
+"""`serve` in parts: each class as it ships, on a real database, beside a channel in memory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import text
+
+from bot.desk import Desk
+from bot.intake import Intake, Signal
+from bot.outbox import Outbox
+from bot.states import TaskState
+from bot.store import audit, commands, outbox, runs, tasks
+from bot.store.engine import Store
+from bot.store.rows import AuditRow, CommandRow, OutboxRow, RunRow, TaskRow
+from integrations.channel import Card, Final, Inbound, Mark, Notice, Question, Reply
+from integrations.testing import FakeChannel
+from policies.model import Policy
+from tests.support.builders import POLICY, a_conversation, an_inbound
+
+R = TypeVar("R", bound=Reply)
+HERE = a_conversation()
+FINAL_MARKS = {Mark.DONE, Mark.FAILED, Mark.STOPPED}
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.at = datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def seconds(self) -> float:
+        return self.at.timestamp()
+
+    def forward(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass(slots=True, kw_only=True)
+class Office:
+    """Everything of `serve` that needs neither Redis nor a forge."""
+
+    store: Store
+    clock: Clock = field(default_factory=Clock)
+    channel: FakeChannel = field(default_factory=lambda: FakeChannel(names={"fake:dana": "Dana"}))
+    policy: Policy = POLICY
+    arrived: Signal = field(default_factory=Signal)
+    queued: Signal = field(default_factory=Signal)
+    spoken: Signal = field(default_factory=Signal)
+    commanded: Signal = field(default_factory=Signal)
+    finished: Signal = field(default_factory=Signal)
+    _heard: int = 0
+
+    @property
+    def intake(self) -> Intake:
+        return Intake(store=self.store, arrived=self.arrived, now=self.clock.now)
+
+    @property
+    def desk(self) -> Desk:
+        return Desk(
+            store=self.store,
+            policy=self.policy,
+            arrived=self.arrived,
+            queued=self.queued,
+            spoken=self.spoken,
+            commanded=self.commanded,
+            now=self.clock.now,
+        )
+
+    @property
+    def outbox(self) -> Outbox:
+        return Outbox(
+            store=self.store,
+            channels={"fake": self.channel},
+            spoken=self.spoken,
+            now=self.clock.now,
+        )
+
+    async def hear(self, text: str, **changes: Any) -> Inbound:
+        """Somebody says something in the thread, and the desk deals with it."""
+        inbound = self.inbound(text, **changes)
+        await self.intake.receive(inbound)
+        await self.desk.work_off()
+        return inbound
+
+    def inbound(self, text: str, **changes: Any) -> Inbound:
+        self._heard += 1
+        self.clock.forward(1)
+        n = self._heard
+        values: dict[str, Any] = {"event": f"Ev{n}", "message": f"{n}.0", **changes}
+        return an_inbound(text, **values)
+
+    async def send(self) -> None:
+        """Deliver all that is due."""
+        while await self.outbox.step():
+            pass
+
+    async def said(self, kind: type[R]) -> list[R]:
+        """Every message of this kind that stands in the channel, once all is sent."""
+        await self.send()
+        return [reply for reply in self.channel.replies() if isinstance(reply, kind)]
+
+    async def notices(self) -> list[str]:
+        return [notice.text for notice in await self.said(Notice)]
+
+    async def questions(self) -> list[Question]:
+        return await self.said(Question)
+
+    async def cards(self) -> list[Card]:
+        return await self.said(Card)
+
+    async def finals(self) -> list[Final]:
+        return await self.said(Final)
+
+    async def marks(self, message: str = "1.0") -> set[Mark]:
+        await self.send()
+        return self.channel.marks.get((HERE.key, message), set())
+
+    async def tasks(self) -> list[TaskRow]:
+        async with self.store.read() as conn:
+            return await tasks.listing(conn)
+
+    async def task(self) -> TaskRow:
+        [task] = await self.tasks()
+        return task
+
+    async def runs(self) -> list[RunRow]:
+        task = await self.task()
+        async with self.store.read() as conn:
+            return await runs.of_task(conn, task.id)
+
+    async def open_commands(self) -> list[CommandRow]:
+        task = await self.task()
+        async with self.store.read() as conn:
+            return await commands.open_for(conn, task.id)
+
+    async def outbox_row(self, kind: str, seq: str = "1") -> OutboxRow:
+        task = await self.task()
+        async with self.store.read() as conn:
+            row = await outbox.get(conn, task.id, kind, seq)
+        assert row is not None
+        return row
+
+    async def record(self, action: str) -> list[AuditRow]:
+        task = await self.task()
+        async with self.store.read() as conn:
+            return [row for row in await audit.of_task(conn, task.id) if row.action == action]
+
+    async def inbox_states(self) -> list[str]:
+        async with self.store.read() as conn:
+            return list((await conn.execute(text("SELECT state FROM inbox ORDER BY id"))).scalars())
+
+    async def put(self, state: TaskState, **values: Any) -> TaskRow:
+        """The only task is in this state, however it came there."""
+        task = await self.task()
+        async with self.store.begin() as tx:
+            names = ", ".join(f"{name} = :{name}" for name in ["state", *values])
+            changes = {"id": task.id, "state": state.value, **values}
+            await tx.execute(text(f"UPDATE task SET {names} WHERE id = :id"), changes)  # noqa: S608 - a test's own words
+        return await self.task()
+
+    @asynccontextmanager
+    async def refusing(self, table: str, event: str = "INSERT") -> AsyncIterator[None]:
+        """The database refuses to write to a table while this lasts, now and the next time."""
+        refuse = f"BEFORE {event} ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        async with self.store.begin() as tx:
+            await tx.execute(text(f"CREATE TRIGGER refuse {refuse}"))
+        yield
+        async with self.store.begin() as tx:
+            await tx.execute(text("DROP TRIGGER refuse"))

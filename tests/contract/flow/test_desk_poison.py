@@ -1,0 +1,65 @@
+"""Deliveries that can't be dealt with: each is given up, is said, and holds up nobody."""
+
+import pytest
+from sqlalchemy import text
+
+from bot.desk import MAX_TRIES
+from bot.store import cursors
+from tests.contract.flow.office import HERE, Office
+
+GOOD = "acme/web fix it"
+
+
+async def work_off(office: Office, times: int = MAX_TRIES) -> None:
+    for _ in range(times):
+        await office.desk.work_off()
+
+
+async def test_a_poison_delivery_is_dead_after_so_many_tries_and_said(office: Office) -> None:
+    async with office.store.begin() as tx:
+        await cursors.put(tx, f"ask:{HERE.key}:fake:dana", "not an inbound")
+    await office.intake.receive(office.inbound(GOOD))
+    await work_off(office, MAX_TRIES - 1)
+    assert await office.inbox_states() == ["new"]
+    await work_off(office, 1)
+    assert await office.inbox_states() == ["dead"]
+    [said] = await office.notices()
+    assert "could not" in said
+
+
+async def test_what_the_database_refuses_is_dead_in_the_end(office: Office) -> None:
+    async with office.refusing("task"):
+        await office.intake.receive(office.inbound(GOOD))
+        await work_off(office)
+        assert await office.inbox_states() == ["dead"]
+    assert len(await office.notices()) == 1
+
+
+async def test_what_the_database_refuses_holds_up_nobody(office: Office) -> None:
+    async with office.refusing("task"):
+        await office.intake.receive(office.inbound(GOOD, thread="1.0"))
+        await office.intake.receive(office.inbound("help", thread="2.0"))
+        await work_off(office, 1)
+        assert await office.inbox_states() == ["new", "done"]
+
+
+async def test_a_delivery_whose_death_cannot_be_said_is_dead_all_the_same(office: Office) -> None:
+    async with office.refusing("outbox"):
+        await office.intake.receive(office.inbound(GOOD))
+        await work_off(office)
+        assert await office.inbox_states() == ["dead"]
+
+
+async def test_a_row_that_cannot_be_read_any_more_holds_up_nobody(office: Office) -> None:
+    await office.intake.receive(office.inbound(GOOD))
+    await office.intake.receive(office.inbound("help", thread="2.0"))
+    async with office.store.begin() as tx:
+        await tx.execute(text("UPDATE inbox SET inbound = '{\"old\": 1}' WHERE id = 1"))
+    await work_off(office)
+    assert await office.inbox_states() == ["dead", "done"]
+
+
+@pytest.mark.parametrize("words", ["\x00", "\ud800", "🙂" * 10_000])
+async def test_strange_text_is_no_poison(office: Office, words: str) -> None:
+    await office.hear(f"{GOOD} {words}")
+    assert await office.inbox_states() == ["done"]
