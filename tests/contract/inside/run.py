@@ -29,7 +29,8 @@ class Origin:
         self.port: int = self._listener.getsockname()[1]
         self.got = b""
         self.connections = 0
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -48,6 +49,9 @@ class Origin:
                 return
 
     def close(self) -> None:
+        # A thread left in accept would take the connections of whoever gets the descriptor's number next.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._listener.close()
 
 
