@@ -4,6 +4,7 @@ Slack refuses a message whose blocks are too long together even where each is wi
 limit, so everything here is cut to a share of about 12 000 characters.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -67,9 +68,13 @@ def render(reply: Reply) -> Rendered:
             assert_never(reply)
 
 
+_CHANNEL = re.compile(r"\bslack:(C[A-Z0-9]+)\b")
+"""A place as policy names it: people see its name."""
+
+
 def _card(card: Card) -> Rendered:
     title = written_line(card.title, TITLE) or "Errand"
-    places = [written_line(place, LINE) for place in card_places(card)]
+    places = [_CHANNEL.sub(r"<#\1>", written_line(place, LINE)) for place in card_places(card)]
     state = written_line(f"{state_sign(card)} {' · '.join(state_facts(card))}", LINE)
     steps = _steps(card.steps)
     top = _section("\n".join([" · ".join([f"*{title}*", *places]), state]))

@@ -194,3 +194,8 @@ def test_every_reply_is_within_slacks_limits(reply: Reply) -> None:
     assert sum(map(len, blocks)) <= 12_000
     assert not any(re.search(r"@(channel|here|everyone)\b", text, re.IGNORECASE) for text in texts)
     assert not any(re.search(r"&(?!amp;|lt;|gt;)", text) for text in texts)
+
+
+def test_a_channel_is_shown_by_its_name() -> None:
+    card = CARD.model_copy(update={"repo_reason": "the default of slack:C0WEB"})
+    assert "the default of <#C0WEB>" in str(render(card).blocks)
