@@ -14,20 +14,24 @@ from bot.intake import Signal, utc_now
 from bot.progress import View, advance, final
 from bot.record import record
 from bot.said import show_card
-from bot.states import IN_SANDBOX, TaskState
+from bot.states import IN_SANDBOX, IllegalMoveError, TaskState
 from bot.store import commands, events, runs, tasks
 from bot.store.engine import Store
-from bot.store.errors import StoreError
+from bot.store.errors import StoreError, StoreRefusedError
 from bot.store.rows import RunRow, TaskRow
 from bot.tasks import end_round
 from runner.protocol import CommandSeen, Egress, EventRecord, Finished, RunKey, Started
 
 log = structlog.get_logger()
+Entries = dict[str, EventRecord]
+"""By their ids in the stream."""
 
 BATCH = 200
 BLOCK_MS = 1000
 RETRY_SECONDS = 1.0
 MAX_ATTEMPTS = 3
+REFUSED = (StoreRefusedError, IllegalMoveError, ValueError, LookupError, OverflowError)
+"""What applying an event may raise that would be raised again."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,25 +61,43 @@ class Applier:
                 await pause.wait(RETRY_SECONDS)
 
     async def step(self, *, pending: bool) -> int:
-        """Apply one batch; the number of stream entries that were taken."""
+        """Apply one batch; the number of stream entries that are done with."""
         delivered = await self.bus.events(count=BATCH, block_ms=BLOCK_MS, pending=pending)
-        by_run: dict[RunKey, list[EventRecord]] = defaultdict(list)
+        by_run: dict[RunKey, Entries] = defaultdict(dict)
+        settled: list[str] = []
         for entry in delivered:
             if entry.record is None:
                 log.error("event_unreadable", entry=entry.id)
+                settled.append(entry.id)
             else:
-                by_run[entry.record.run].append(entry.record)
-        done = [run for run, records in by_run.items() if await self.apply(run, records)]
-        for run, records in by_run.items():
-            for source in {r.source for r in records}:
-                newest = max(r.seq for r in records if r.source == source)
-                await self.bus.acknowledge(run, source, newest)
-        for run in done:
-            await self.bus.mark(run.task, "done")
-        await self.bus.applied([entry.id for entry in delivered])
+                by_run[entry.record.run][entry.id] = entry.record
+        for run, entries in by_run.items():
+            settled += await self._settle(run, entries)
+        await self.bus.applied(settled)
         if delivered:
             self.spoken.set()
-        return len(delivered)
+        return len(settled)
+
+    async def _settle(self, run: RunKey, entries: Entries) -> list[str]:
+        """Apply entries of one run; the ids of those that are done with.
+
+        What is refused is tried alone. If it is refused again it stays pending, to be tried at the next start:
+        it holds up nothing, and is not lost where the fault is ours.
+        """
+        records = list(entries.values())
+        try:
+            over = await self.apply(run, records)
+        except REFUSED:
+            log.exception("events_refused", run=str(run), entries=list(entries))
+            if len(entries) == 1:
+                return []
+            return [i for one in entries.items() for i in await self._settle(run, dict([one]))]
+        for source in {r.source for r in records}:
+            newest = max(r.seq for r in records if r.source == source)
+            await self.bus.acknowledge(run, source, newest)
+        if over:
+            await self.bus.release(run)
+        return list(entries)
 
     async def apply(self, run: RunKey, records: list[EventRecord]) -> bool:
         """Apply events of one run, in one transaction; True if the run needs its sandbox no more."""
@@ -131,7 +153,7 @@ class Applier:
             case Started() as started:
                 await self._started(tx, item, started, now)
             case CommandSeen(command=command):
-                await commands.finish(tx, command)
+                await self._seen(tx, item.run.task, command)
             case Egress() as egress:
                 await record(
                     tx,
@@ -167,6 +189,15 @@ class Applier:
             changed_at=now,
         )
 
+    async def _seen(self, tx: AsyncConnection, task_id: str, command: str) -> None:
+        """The run knows it; so must the next one, should this one be lost."""
+        task = await tasks.get(tx, task_id)
+        steers = [c for c in await commands.open_for(tx, task_id) if c.kind == "steer"]
+        for steer in steers:
+            if task is not None and steer.id == command:
+                await tasks.update(tx, task_id, prompt=f"{task.prompt}\n\n{steer.text}")
+        await commands.finish(tx, command)
+
     async def _finished(
         self, tx: AsyncConnection, item: EventRecord, finished: Finished, now: datetime
     ) -> None:
@@ -181,6 +212,7 @@ class Applier:
             outcome=finished.outcome,
             reason=finished.reason,
         )
+        task = await _ready_to_end(tx, task, finished, now)
         to = _next_state(task, finished)
         over = to not in {TaskState.PUBLISHING, TaskState.QUEUED}
         await tasks.move(
@@ -221,6 +253,21 @@ class Applier:
         await end_round(tx, task.id, final(task, view, finished, elapsed_seconds=seconds), now=now)
 
 
+async def _ready_to_end(
+    tx: AsyncConnection, task: TaskRow, finished: Finished, now: datetime
+) -> TaskRow:
+    """Make up for a move that should have come before: the word of it was lost, or nobody had asked for it."""
+    for old, to in (
+        (TaskState.STARTING, TaskState.RUNNING),
+        (TaskState.WAITING, TaskState.RUNNING),
+        (TaskState.RUNNING, TaskState.STOPPING if finished.outcome == "stopped" else None),
+    ):
+        if task.state is old and to is not None:
+            await tasks.move(tx, task.id, to=to, old=[old], fence=task.fence, changed_at=now)
+            task = task.model_copy(update={"state": to})
+    return task
+
+
 def _next_state(task: TaskRow, finished: Finished) -> TaskState:
     if task.state is TaskState.STOPPING:
         return TaskState.STOPPED
@@ -228,6 +275,6 @@ def _next_state(task: TaskRow, finished: Finished) -> TaskState:
     return {
         "done": TaskState.PUBLISHING if finished.changed else TaskState.SUCCEEDED,
         "failed": TaskState.QUEUED if again else TaskState.FAILED,
-        "stopped": TaskState.FAILED,
+        "stopped": TaskState.STOPPED,
         "expired": TaskState.EXPIRED,
     }[finished.outcome]

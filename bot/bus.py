@@ -17,6 +17,17 @@ from runner import keys
 from runner.protocol import Command, EventRecord, RunKey
 
 HASH_SECONDS = 7 * 86_400
+EPOCH = "er:epoch"
+"""Is there as long as Redis has lost nothing."""
+
+# A run's end must not end the next one, which may have been dispatched in between.
+_RELEASE = """
+local fence = redis.call('HGET', KEYS[1], 'fence')
+if fence and tonumber(fence) > tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'state', 'done')
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,7 @@ class Bus:
                 redis_settings(url),
                 job_serializer=keys.serialize,
                 job_deserializer=keys.deserialize,
+                expires_extra_ms=HASH_SECONDS * 1000,
             )
         except (RedisError, OSError) as error:
             raise NoRedisError(f"Redis at {keys.safe_url(url)} does not answer: {error}") from error
@@ -64,6 +76,18 @@ class Bus:
     async def close(self) -> None:
         await self._redis.aclose(close_connection_pool=True)
 
+    async def ping(self) -> None:
+        """Raise if Redis is away."""
+        await self._redis.ping()
+
+    async def has_epoch(self) -> bool:
+        """False if Redis has lost its data, or is new."""
+        return bool(await self._redis.exists(EPOCH))
+
+    async def begin_epoch(self) -> None:
+        """Call it when Redis has been told all that it must know."""
+        await self._redis.set(EPOCH, str(ULID()))
+
     async def push_launch(self, run: RunKey) -> None:
         """Tell Redis of the run, then queue its launch. A second push of the same run is no second job."""
         await self.restore(run)
@@ -75,9 +99,10 @@ class Bus:
             _queue_name=keys.run_queue(self._pool),
         )
 
-    async def restore(self, run: RunKey, *, state: str = "live") -> None:
+    async def restore(self, run: RunKey) -> None:
         """(Re)write the fence and state that the claim script reads."""
-        await self._note(run.task, {"fence": str(run.fence), "state": state})
+        await self._note(run.task, {"fence": str(run.fence), "state": "live"})
+        await self._redis.persist(keys.task(run.task))
 
     async def is_known(self, run: RunKey) -> bool:
         """True if Redis has the run's fence: False means that Redis lost data, or never had it."""
@@ -98,11 +123,11 @@ class Bus:
         """The host that claimed the run, if any has."""
         return await self._noted(run.task, f"owner:{run.fence}")
 
-    async def mark(self, task: str, state: str) -> None:
-        """Set `cancel` or `done`: the worker learns it at the next renewal of its lease."""
-        await self._note(task, {"state": state})
-        if state == "done":
-            await self._redis.expire(keys.task(task), HASH_SECONDS)
+    async def release(self, run: RunKey) -> None:
+        """This run is over: its worker learns it at the next renewal of its lease. A newer run is left alone."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.eval(_RELEASE, 1, keys.task(run.task), str(run.fence), str(HASH_SECONDS))
+        await pipe.execute()
 
     async def acknowledge(self, run: RunKey, source: str, seq: int) -> None:
         """Note how far a source's events are applied, so that a new worker need not send them again."""

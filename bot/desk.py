@@ -12,13 +12,14 @@ from bot import words
 from bot.intake import Signal, utc_now
 from bot.progress import STATE_WORDS
 from bot.record import record
-from bot.said import mark, say, show_card
-from bot.states import IN_SANDBOX, TERMINAL, TaskState
-from bot.store import commands, cursors, inbox, runs, tasks
+from bot.said import mark, say, show_card, status_text
+from bot.states import IN_SANDBOX, TERMINAL, IllegalMoveError, TaskState
+from bot.store import commands, cursors, inbox, tasks
 from bot.store.engine import Store
-from bot.store.errors import StoreError
+from bot.store.errors import StoreError, StoreRefusedError
 from bot.store.rows import CommandRow, InboxRow, TaskRow
-from bot.tasks import new_task, stop_task
+from bot.store.tasks import FollowUp
+from bot.tasks import begin_round, new_task, stop_task
 from integrations.channel import Inbound, Mark, Notice, Question
 from policies.decide import decide
 from policies.model import Ask, Choice, Grant, Policy, Refusal
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 
 MAX_TRIES = 5
 SWEEP_SECONDS = 5.0
+STEERABLE = frozenset({TaskState.QUEUED, TaskState.PUBLISHING, *IN_SANDBOX}) - {TaskState.STOPPING}
 HELP = (
     "Mention me with what should be done, and where if it isn't clear: `owner/name fix the flaky login test`. "
     "I answer in this thread and end with a pull request.\n"
@@ -59,8 +61,11 @@ class Desk:
 
     async def work_off(self, limit: int = 100) -> int:
         """Work off what is new; the number of deliveries that were looked at."""
-        async with self.store.read() as conn:
-            rows = await inbox.new(conn, limit=limit)
+        try:
+            async with self.store.read() as conn:
+                rows = await inbox.new(conn, limit=limit)
+        except ValidationError:
+            return await self._bury_unreadable(limit)
         for row in rows:
             await self._take(row)
         if rows:
@@ -68,21 +73,36 @@ class Desk:
                 signal.set()
         return len(rows)
 
+    async def _bury_unreadable(self, limit: int) -> int:
+        """Rows of another version, or damaged: nobody can be told, and nobody waits for them."""
+        async with self.store.begin() as tx:
+            found = await inbox.unreadable(tx, limit=limit)
+            for row_id in found:
+                await inbox.finish(tx, row_id, state="dead")
+        log.error("deliveries_unreadable", inbox=found)
+        return len(found)
+
     async def _take(self, row: InboxRow) -> None:
         try:
             async with self.store.begin() as tx:
                 led_somewhere = await self.handle(tx, row.inbound)
                 await inbox.finish(tx, row.id, state="done" if led_somewhere else "ignored")
-        except (ValidationError, ValueError, LookupError) as error:
+        except (StoreRefusedError, IllegalMoveError, ValueError, LookupError) as error:
             log.exception("delivery_failed", inbox=row.id)
+            await self._failed(row, error)
+
+    async def _failed(self, row: InboxRow, error: Exception) -> None:
+        async with self.store.begin() as tx:
+            tries = await inbox.fail(tx, row.id, error=repr(error))
+            if tries < MAX_TRIES:
+                return
+            await inbox.finish(tx, row.id, state="dead")
+        text = "I could not deal with this request. The operator finds the reason in the log."
+        try:
             async with self.store.begin() as tx:
-                tries = await inbox.fail(tx, row.id, error=repr(error))
-                if tries >= MAX_TRIES:
-                    await inbox.finish(tx, row.id, state="dead")
-                    text = (
-                        "I could not read this request. The operator finds the reason in the log."
-                    )
-                    await self._tell(tx, row.inbound, text, error=True)
+                await self._tell(tx, row.inbound, text, error=True)
+        except StoreRefusedError:
+            log.exception("death_not_said", inbox=row.id)
 
     async def handle(self, tx: AsyncConnection, inbound: Inbound) -> bool:
         """Do what one message asks for; False if it is none of our business."""
@@ -94,27 +114,38 @@ class Desk:
             case "help":
                 await self._tell(tx, inbound, HELP, task=task.id)
             case "status":
-                await self._tell(tx, inbound, await _status(tx, task, self.now()), task=task.id)
+                await self._tell(
+                    tx, inbound, await status_text(tx, task, now=self.now()), task=task.id
+                )
             case "stop":
                 await self._stop(tx, inbound, task)
-            case _ if task.state in TERMINAL:
-                await self._follow_up(tx, inbound, task, request)
             case _:
-                await self._steer(tx, inbound, task, request)
+                return await self._go_on(tx, inbound, task, request)
+        return True
+
+    async def _go_on(
+        self, tx: AsyncConnection, inbound: Inbound, task: TaskRow, request: words.Request
+    ) -> bool:
+        """What was said is about the work itself: a new round of it, or word to the one that runs."""
+        if not request.prompt:
+            if inbound.addressed:
+                await self._tell(tx, inbound, HELP, task=task.id)
+            return inbound.addressed
+        if task.state in TERMINAL:
+            await self._follow_up(tx, inbound, task, request)
+        elif request.word == "retry":
+            text = f"This errand is {STATE_WORDS[task.state]}; `retry` is for when it has ended."
+            await self._tell(tx, inbound, text, task=task.id)
+        else:
+            await self._steer(tx, inbound, task, request)
         return True
 
     async def _without_task(
         self, tx: AsyncConnection, inbound: Inbound, request: words.Request
     ) -> bool:
         asked = await _open_question(tx, inbound)
-        if asked is not None:
-            answer = words.read(inbound.text, repos=tuple(self.policy.repos))
-            repo = answer.repo or inbound.text.strip().strip("`")
-            if inbound.author == asked.author and repo in self.policy.repos:
-                await cursors.put(tx, _question_key(inbound), "")
-                first = words.read(asked.text, repos=tuple(self.policy.repos))
-                await self._start(tx, asked, first, repo=repo)
-                return True
+        if asked is not None and await self._answered(tx, inbound, request, asked):
+            return True
         if not inbound.addressed:
             return False
         if request.word in {"help", "status", "stop", "retry"} or not request.prompt:
@@ -124,9 +155,31 @@ class Desk:
         await self._start(tx, inbound, request, repo=request.repo)
         return True
 
+    async def _answered(
+        self, tx: AsyncConnection, inbound: Inbound, request: words.Request, asked: Inbound
+    ) -> bool:
+        """Take a message as the answer to our question to its author; False if it is none."""
+        if request.word == "stop":
+            await cursors.put(tx, _question_key(inbound), "")
+            await self._tell(tx, inbound, "All right, nothing is begun.")
+            return True
+        if request.word is not None or not (request.repo or inbound.addressed):
+            return False
+        await cursors.put(tx, _question_key(inbound), "")
+        first = words.read(asked.text, repos=tuple(self.policy.repos))
+        await self._start(tx, asked, first, repo=request.repo, answer=inbound)
+        return True
+
     async def _start(
-        self, tx: AsyncConnection, inbound: Inbound, request: words.Request, *, repo: str | None
+        self,
+        tx: AsyncConnection,
+        inbound: Inbound,
+        request: words.Request,
+        *,
+        repo: str | None,
+        answer: Inbound | None = None,
     ) -> None:
+        """Begin what `inbound` asks for, if the policy grants it; `answer` is what was said to our question."""
         ask = Ask(
             person=inbound.author,
             where=inbound.conversation.where,
@@ -140,7 +193,7 @@ class Desk:
             case Choice(text=text, options=options):
                 await cursors.put(tx, _question_key(inbound), inbound.model_dump_json())
                 question = Question(text=text, options=options)
-                seq = _seq(inbound, "question")
+                seq = _seq(answer or inbound, "question")
                 await say(tx, inbound.conversation, question, seq=seq, now=self.now())
             case Grant() as grant:
                 await self._create(tx, inbound, request, grant)
@@ -180,31 +233,18 @@ class Desk:
         )
         match decide(self.policy, ask):
             case Grant() as grant:
-                now = self.now()
-                prompt = task.prompt if request.word == "retry" else request.prompt
-                await tasks.reopen(
-                    tx,
-                    task.id,
+                changes = FollowUp(
                     message_id=inbound.message_id,
-                    prompt=prompt,
+                    prompt=task.prompt if request.word == "retry" else request.prompt,
                     grant=grant.model_dump(mode="json"),
                     policy_hash=self.policy.hash,
-                    now=now,
+                    requester=inbound.author,
+                    requester_name=inbound.author_name or inbound.author,
+                    link=inbound.link or task.link,
                 )
-                await record(
-                    tx,
-                    now=now,
-                    actor=inbound.author,
-                    action="follow_up",
-                    task=task.id,
-                    decision="granted",
-                    policy_hash=self.policy.hash,
-                    rule=grant.rule,
+                await begin_round(
+                    tx, task, changes, by=inbound.author, why=grant.rule, now=self.now()
                 )
-                fresh = await tasks.get(tx, task.id)
-                if fresh is not None:
-                    await mark(tx, fresh, Mark.SEEN, present=True, now=now)
-                    await show_card(tx, fresh, now=now)
             case Refusal() as refusal:
                 await self._refuse(tx, inbound, refusal, action="follow_up", task=task.id)
             case Choice(text=text):
@@ -215,12 +255,15 @@ class Desk:
     ) -> None:
         if not await self._may(tx, inbound, task, action="steer"):
             return
-        if task.state not in {TaskState.QUEUED, *IN_SANDBOX} or task.state is TaskState.STOPPING:
+        if task.state not in STEERABLE:
             text = f"This errand is {STATE_WORDS[task.state]}; say that again when it has ended."
             await self._tell(tx, inbound, text, task=task.id)
             return
         await self._command(tx, inbound, task, kind="steer", text=request.prompt)
-        await self._tell(tx, inbound, "Noted; the agent gets it with its next turn.", task=task.id)
+        when = "the agent gets it with its next turn"
+        if task.state is TaskState.PUBLISHING:
+            when = "I go on with it once this is published"
+        await self._tell(tx, inbound, f"Noted; {when}.", task=task.id)
 
     async def _stop(self, tx: AsyncConnection, inbound: Inbound, task: TaskRow) -> None:
         if task.state in TERMINAL:
@@ -230,10 +273,10 @@ class Desk:
             text = "Too late to stop: the work is done and is being published. Close the pull request if you don't want it."
             await self._tell(tx, inbound, text, task=task.id)
             return
-        if await self._may(tx, inbound, task, action="stop"):
-            await stop_task(
-                tx, task, by=inbound.author, command_id=_seq(inbound, "stop"), now=self.now()
-            )
+        if await self._may(tx, inbound, task, action="stop") and not await stop_task(
+            tx, task, by=inbound.author, command_id=_seq(inbound, "stop"), now=self.now()
+        ):
+            await self._tell(tx, inbound, "It is being stopped already.", task=task.id)
 
     async def _may(
         self, tx: AsyncConnection, inbound: Inbound, task: TaskRow, *, action: str
@@ -317,23 +360,13 @@ class Desk:
         )
 
 
-async def _status(tx: AsyncConnection, task: TaskRow, now: datetime) -> str:
-    run = await runs.get(tx, task.id, task.fence) if task.fence else None
-    since = run.started_at if run and run.started_at else task.changed_at
-    minutes = int((now - since).total_seconds() // 60)
-    text = f"{task.title} · {task.repo} · {STATE_WORDS[task.state]}, {minutes} min"
-    if doing := (run.view.get("doing") if run and task.state not in TERMINAL else ""):
-        text += f"\n{doing}"
-    return f"{text}\n{task.pull_url}" if task.pull_url else text
-
-
 async def _open_question(tx: AsyncConnection, inbound: Inbound) -> Inbound | None:
     stored = await cursors.get(tx, _question_key(inbound))
     return Inbound.model_validate_json(stored) if stored else None
 
 
 def _question_key(inbound: Inbound) -> str:
-    return f"ask:{inbound.conversation.key}"
+    return f"ask:{inbound.conversation.key}:{inbound.author}"
 
 
 def _seq(inbound: Inbound, what: str) -> str:

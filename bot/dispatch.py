@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from redis.exceptions import RedisError
@@ -14,7 +14,7 @@ from bot.intake import Signal, utc_now
 from bot.progress import View
 from bot.record import record
 from bot.said import show_card
-from bot.states import IN_SANDBOX, TERMINAL, TaskState
+from bot.states import IN_SANDBOX, TaskState
 from bot.store import commands, runs, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
@@ -31,6 +31,8 @@ MAX_ATTEMPTS = 3
 SWEEP_SECONDS = 2.0
 RESEND_SECONDS = 3.0
 NAME_SECONDS = 2.0
+REMEMBERED = timedelta(days=7)
+"""How long a worker may come back and ask after a run that has ended."""
 LEASED_STATES = IN_SANDBOX
 
 
@@ -52,7 +54,7 @@ class Dispatcher:
     """How long a run may be without a lease before it counts as lost."""
     now: Callable[[], datetime] = utc_now
     clock: Callable[[], float] = time.monotonic
-    _missing: dict[str, float] = field(default_factory=dict)
+    _missing: dict[RunKey, float] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Dispatch and reconcile until cancelled."""
@@ -76,8 +78,13 @@ class Dispatcher:
     async def dispatch(self) -> int:
         """Launch what the limits allow, oldest first; the number of launches."""
         async with self.store.read() as conn:
-            waiting = await tasks.queued(conn, limit=500)
             live = await tasks.in_states(conn, LEASED_STATES)
+            full = len(live) >= self.policy.limits.tasks
+            # A long queue takes long to read, and with every new task.
+            waiting = [] if full else await tasks.queued(conn, limit=500)
+        if waiting:
+            # What is begun while Redis is away would wait for the grace, and lose an attempt.
+            await self.bus.ping()
         launched = 0
         for task in waiting:
             if self._has_room(task, live):
@@ -151,23 +158,24 @@ class Dispatcher:
         async with self.store.read() as conn:
             live = await tasks.in_states(conn, LEASED_STATES)
             open_commands = [c for t in live for c in await commands.open_for(conn, t.id)]
-        fences = {t.id: t.fence for t in live}
+        by_id = {task.id: task for task in live}
         sent: list[str] = []
         for command in open_commands:
             if command.sent_at and (now - command.sent_at).total_seconds() < RESEND_SECONDS:
                 continue
-            if await self._send(command, RunKey(task=command.task, fence=fences[command.task])):
+            if await self._send(command, by_id[command.task]):
                 sent.append(command.id)
         if sent:
             async with self.store.begin() as tx:
                 await commands.mark_sent(tx, sent, now)
         return len(sent)
 
-    async def _send(self, row: CommandRow, run: RunKey) -> bool:
+    async def _send(self, row: CommandRow, task: TaskRow) -> bool:
+        run = _run_of(task)
         host = await self.bus.owner(run)
         if host is None:
-            if row.kind == "stop":
-                await self.bus.mark(row.task, "cancel")
+            if task.state is TaskState.STOPPING:
+                await self.give_up(task, reason="stopped before a host had taken it")
             return False
         command = Command.model_validate(
             {"id": row.id, "run": run, "kind": row.kind, "text": row.text}
@@ -183,37 +191,48 @@ class Dispatcher:
         """
         async with self.store.read() as conn:
             live = await tasks.in_states(conn, LEASED_STATES)
-        held = {task.id for task in live}
-        self._missing = {key: at for key, at in self._missing.items() if key in held}
+        if not await self.bus.has_epoch():
+            await self._release_ended()
+            await self.bus.begin_epoch()
+        held = {_run_of(task) for task in live}
+        self._missing = {run: at for run, at in self._missing.items() if run in held}
         for task in live:
             await self._look_after(task)
-        for task_id in await self.bus.leased_tasks():
-            if task_id not in held:
-                await self._release(task_id)
+        for task_id in set(await self.bus.leased_tasks()) - {run.task for run in held}:
+            await self._release(task_id)
 
     async def _look_after(self, task: TaskRow) -> None:
-        run = RunKey(task=task.id, fence=task.fence)
+        run = _run_of(task)
         if not await self.bus.is_known(run):
             await self.bus.restore(run)
         if await self.bus.has_lease(task.id) or await self.bus.has_launch(run):
-            self._missing.pop(task.id, None)
+            self._missing.pop(run, None)
             return
-        since = self._missing.setdefault(task.id, self.clock())
+        since = self._missing.setdefault(run, self.clock())
         if self.clock() - since >= self.grace_seconds:
-            self._missing.pop(task.id, None)
+            self._missing.pop(run, None)
             await self.give_up(task, reason="its host fell silent")
 
     async def _release(self, task_id: str) -> None:
+        """A lease without a run. One that SQL does not know is left alone, until it says that it has ended."""
         async with self.store.read() as conn:
             task = await tasks.get(conn, task_id)
-        if task is None or task.state in TERMINAL or task.state is TaskState.PUBLISHING:
-            await self.bus.mark(task_id, "done")
+        if task is not None and task.state not in LEASED_STATES:
+            await self.bus.release(_run_of(task))
+
+    async def _release_ended(self) -> None:
+        """Redis has lost its data: workers that were about to hear of the end of their run ask for ever."""
+        since = self.now() - REMEMBERED
+        async with self.store.read() as conn:
+            newest = await tasks.listing(conn, limit=1000)
+        for task in newest:
+            if task.fence and task.state not in LEASED_STATES and task.changed_at > since:
+                await self.bus.release(_run_of(task))
 
     async def give_up(self, task: TaskRow, *, reason: str) -> None:
         """A run is lost: queue the task again, or end it after too many attempts."""
         now = self.now()
         async with self.store.begin() as tx:
-            await runs.update(tx, task.id, task.fence, ended_at=now, outcome="lost", reason=reason)
             if task.state is TaskState.STOPPING:
                 to, last_word = TaskState.STOPPED, Final(outcome="stopped", text="Stopped.")
             elif task.attempts < MAX_ATTEMPTS:
@@ -234,6 +253,7 @@ class Dispatcher:
                 reason=reason,
             ):
                 return
+            await runs.update(tx, task.id, task.fence, ended_at=now, outcome="lost", reason=reason)
             await record(
                 tx,
                 now=now,
@@ -250,6 +270,11 @@ class Dispatcher:
         log.warning("run_lost", task=task.id, fence=task.fence, reason=reason, next=to)
         self.spoken.set()
         self.queued.set()
+        await self.bus.release(_run_of(task))
+
+
+def _run_of(task: TaskRow) -> RunKey:
+    return RunKey(task=task.id, fence=task.fence)
 
 
 def _new_run(task: TaskRow, fence: int, now: datetime) -> RunRow:

@@ -1,25 +1,34 @@
 """Checks every part of the chain, and says for each failure what to do."""
 
 import shutil
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
+from typing import Literal
 
+import httpx
 from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.errors import BotError
 from bot.settings import Settings
+from bot.store import schema
 from bot.store.engine import Store
-from bot.store.errors import StoreError
 from bot.wiring import open_channels, open_forges, open_redis, open_sandboxes
+from integrations.channel import Channel
 from integrations.errors import IntegrationError
+from integrations.forge import Forge
 from policies.errors import PolicyError
 from policies.load import load_policy
 from runner.errors import RunnerError
+from runner.keys import safe_url
+
+Part = Literal["up", "serve", "work"]
+Check = Callable[[Settings], Awaitable[list[str]]]
 
 MIN_REDIS = (6, 2)
 MIN_FREE_BYTES = 5 * 10**9
+SERVE_SECONDS = 10
 
 
 class Finding(BaseModel):
@@ -32,31 +41,28 @@ class Finding(BaseModel):
     text: str
 
 
-async def examine(settings: Settings) -> list[Finding]:
+async def examine(settings: Settings, *, part: Part = "up") -> list[Finding]:
     """Every part, in the order in which a request passes through them."""
-    parts: list[tuple[str, Callable[[Settings], Awaitable[list[str]]], str]] = [
-        (
-            "policy",
-            _policy,
-            f"{settings.policy_file or 'the packaged default: everything is refused'}",
-        ),
-        ("database", _database, settings.database.split("@")[-1]),
-        (
-            "redis",
-            _redis,
-            "answers, keeps what it is told" if settings.redis_url else "embedded, answers",
-        ),
-        ("docker", _docker, "answers; images are there"),
-        ("disk", _disk, "room enough"),
-    ]
-    findings = [await _look(name, check(settings), good) for name, check, good in parts]
-    return findings + await _outside(settings)
+    policy = settings.policy_file or "the packaged default"
+    database = settings.database.rpartition("@")[2]
+    redis = safe_url(settings.redis_url) if settings.redis_url else "embedded"
+    checks: dict[str, tuple[Sequence[Part], Check, str]] = {
+        "policy": (("up", "serve"), _policy, f"{policy} can be used"),
+        "database": (("up", "serve"), _database, f"{database} is as this version needs it"),
+        "redis": (("up", "serve", "work"), _redis, f"{redis}, answers, keeps what it is told"),
+        "docker": (("up", "work"), _docker, "answers, has the image, limits what it must"),
+        "serve": (("work",), _serve, f"answers at {settings.serve_url}"),
+        "disk": (("up", "serve", "work"), _disk, "has room enough"),
+    }
+    wanted = [(n, check, good) for n, (parts, check, good) in checks.items() if part in parts]
+    findings = [await _look(name, check(settings), good) for name, check, good in wanted]
+    return findings if part == "work" else findings + await _outside(settings)
 
 
 async def _look(part: str, check: Awaitable[list[str]], good: str) -> Finding:
     try:
         problems = await check
-    except (BotError, PolicyError, StoreError, RunnerError, IntegrationError) as error:
+    except (BotError, PolicyError, RunnerError, IntegrationError) as error:
         problems = [str(error)]
     return Finding(part=part, ok=not problems, text="; ".join(problems) or good)
 
@@ -71,23 +77,33 @@ async def _policy(settings: Settings) -> list[str]:
 async def _database(settings: Settings) -> list[str]:
     store = Store(settings.database)
     try:
-        revision = await store.revision()
+        problem = await schema_problem(store)
     finally:
         await store.close()
-    if revision == store.head():
-        return []
-    return [
-        f"its schema is at {revision or 'nothing'}, this version needs {store.head()}: run `errand db upgrade`"
-    ]
+    return [problem] if problem else []
+
+
+async def schema_problem(store: Store) -> str | None:
+    """What keeps this version from using the database, and what to do."""
+    found = await store.revision()
+    if found == store.head():
+        return None
+    if found is None:
+        return "it is empty: run `errand db upgrade`, or start `errand up` or `serve`, which do it"
+    if schema.is_known(found):
+        return f"its schema is {found}, this version needs {store.head()}: run `errand db upgrade`"
+    return (
+        f"its schema {found} is a newer version's than {store.head()}: install that version again"
+    )
 
 
 async def _redis(settings: Settings) -> list[str]:
-    async with open_redis(settings) as url, Redis.from_url(url) as redis:
-        try:
+    try:
+        async with open_redis(settings) as url, Redis.from_url(url) as redis:
             info = await redis.info()
             kept = await redis.config_get("maxmemory-policy", "appendonly")
-        except (RedisError, OSError) as error:
-            return [f"it does not answer ({error}): start it, or mend ERRAND_REDIS_URL"]
+    except (RedisError, OSError) as error:
+        return [f"it does not answer as it should ({error}): mend it, or ERRAND_REDIS_URL"]
     problems = []
     version = str(info["redis_version"])
     if tuple(int(n) for n in version.split(".")[:2]) < MIN_REDIS:
@@ -102,17 +118,35 @@ async def _redis(settings: Settings) -> list[str]:
 
 
 async def _docker(settings: Settings) -> list[str]:
-    return await open_sandboxes(settings).check()
+    with closing(open_sandboxes(settings)) as backend:
+        return await backend.check()
+
+
+async def _serve(settings: Settings) -> list[str]:
+    try:
+        async with httpx.AsyncClient(timeout=SERVE_SECONDS) as client:
+            answer = await client.get(f"{settings.serve_url}/healthz")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = str(error) or type(error).__name__
+        return [f"{settings.serve_url} does not answer ({reason}): set ERRAND_WORK__SERVE_URL"]
+    problems = []
+    if not answer.is_success:
+        problems.append(
+            f"{settings.serve_url} answers {answer.status_code}: is that `errand serve`?"
+        )
+    if settings.work.token is None and settings.work.serve_url:
+        problems.append("no ERRAND_WORK__TOKEN: give `serve` and `work` the same")
+    return problems
 
 
 async def _disk(settings: Settings) -> list[str]:
-    place = settings.data_dir if settings.data_dir.exists() else Path()
+    place = settings.data_dir.absolute()
+    while not place.exists():
+        place = place.parent
     free = shutil.disk_usage(place).free
     if free >= MIN_FREE_BYTES:
         return []
-    return [
-        f"only {free / 10**9:.1f} GB are free at {place.resolve()}: make room, or set ERRAND_DATA_DIR"
-    ]
+    return [f"only {free / 10**9:.1f} GB are free at {place}: make room, or set ERRAND_DATA_DIR"]
 
 
 async def _outside(settings: Settings) -> list[Finding]:
@@ -124,7 +158,9 @@ async def _outside(settings: Settings) -> list[Finding]:
         )
         if configured is None
     ]
-    for name, service in (open_channels(settings) | open_forges(settings)).items():
-        findings.append(await _look(name, service.check(), "on, and its token works"))
+    services: dict[str, Channel | Forge] = {**open_channels(settings), **open_forges(settings)}
+    for name, service in services.items():
+        good = "on" if name == "local" else "on, and it accepts our credentials"
+        findings.append(await _look(name, service.check(), good))
         await service.close()
     return findings

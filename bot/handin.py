@@ -1,5 +1,6 @@
 """What workers hand in: bundles and transcripts, as files in the data directory."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runner.protocol import RunKey
 
@@ -22,6 +23,10 @@ class TooLargeError(Exception):
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} bytes")
         self.limit = limit
+
+
+class NothingHandedInError(Exception):
+    """There are no commits of this run, or they are damaged."""
 
 
 class HandIn(BaseModel):
@@ -38,6 +43,8 @@ class HandIns:
     """The files, by run. Writing is atomic and safe twice."""
 
     root: Path
+    max_bundle_bytes: int = MAX_BUNDLE_BYTES
+    max_transcript_bytes: int = MAX_TRANSCRIPT_BYTES
 
     def bundle(self, run: RunKey) -> Path:
         return self._path("bundles", run, "bundle")
@@ -49,21 +56,35 @@ class HandIns:
         return self.root / kind / f"{run.task}-{run.fence}.{suffix}"
 
     async def keep_bundle(self, run: RunKey, hand_in: HandIn, body: AsyncIterator[bytes]) -> None:
-        await _write(self.bundle(run), body, limit=MAX_BUNDLE_BYTES)
-        note = self._path("bundles", run, "json")
-        note.write_text(hand_in.model_dump_json())
+        await _write(self.bundle(run), body, limit=self.max_bundle_bytes)
+        with _replacing(self._note(run)) as file:
+            file.write(hand_in.model_dump_json().encode())
+            await asyncio.to_thread(_settle, file)
 
     async def keep_transcript(self, run: RunKey, body: AsyncIterator[bytes]) -> None:
-        await _write(self.transcript(run), body, limit=MAX_TRANSCRIPT_BYTES)
+        await _write(self.transcript(run), body, limit=self.max_transcript_bytes)
 
     def hand_in(self, run: RunKey) -> HandIn:
-        """What was handed in; `FileNotFoundError` if nothing was."""
-        return HandIn.model_validate_json(self._path("bundles", run, "json").read_text())
+        """What was handed in.
+
+        Raises:
+            NothingHandedInError: nothing was, or it is damaged.
+        """
+        try:
+            found = HandIn.model_validate_json(self._note(run).read_bytes())
+        except (FileNotFoundError, ValidationError) as error:
+            raise NothingHandedInError(str(run)) from error
+        if not self.bundle(run).is_file():
+            raise NothingHandedInError(str(run))
+        return found
 
     def forget_bundle(self, run: RunKey) -> None:
         """Drop the bundle of a run whose commits are published."""
         self.bundle(run).unlink(missing_ok=True)
-        self._path("bundles", run, "json").unlink(missing_ok=True)
+        self._note(run).unlink(missing_ok=True)
+
+    def _note(self, run: RunKey) -> Path:
+        return self._path("bundles", run, "json")
 
 
 async def _write(path: Path, body: AsyncIterator[bytes], *, limit: int) -> None:
@@ -75,17 +96,22 @@ async def _write(path: Path, body: AsyncIterator[bytes], *, limit: int) -> None:
             if size > limit:
                 raise TooLargeError(limit)
             file.write(piece)
+        await asyncio.to_thread(_settle, file)
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path`, whole and on disk, when the block ends well."""
+    """A file that takes the place of `path` when the block ends well; `_settle` it at its end."""
     with NamedTemporaryFile(dir=path.parent, prefix=".incoming-", delete=False) as file:
         partial = Path(file.name)
         try:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _settle(file: IO[bytes]) -> None:
+    """Whole and on disk."""
+    file.flush()
+    os.fsync(file.fileno())

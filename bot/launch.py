@@ -3,7 +3,7 @@
 from bot.store.rows import TaskRow
 from policies.model import Grant
 from runner.agents.catalogue import CATALOGUE
-from runner.protocol import Launch, PublishLimits, RunKey, RunLimits
+from runner.protocol import Connection, Launch, PublishLimits, RunKey, RunLimits
 
 
 def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
@@ -24,6 +24,7 @@ def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
         agents=tuple(CATALOGUE) if "*" in grant.agents else grant.agents,
         egress=grant.egress,
         private_hosts=grant.private_hosts,
+        connections=tuple(Connection(**c.model_dump()) for c in grant.connections),
         limits=RunLimits(
             wall_seconds=limits.wall_minutes * 60,
             memory_mib=limits.memory_mib,

@@ -15,14 +15,21 @@ from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import OutboxRow
 from integrations.channel import Channel, Mark, Reply
-from integrations.errors import AuthError, RateLimitedError, RejectedError, UnavailableError
+from integrations.errors import (
+    AuthError,
+    IntegrationError,
+    RateLimitedError,
+    RejectedError,
+    UnavailableError,
+)
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 1.0
 LEASE_SECONDS = 60.0
 AUTH_SECONDS = 60.0
-MAX_TRIES = 20
+MAX_TRIES = 1500
+"""At a minute each, an outage of a day loses nothing."""
 PARALLEL = 20
 CALL_SECONDS = 30.0
 
@@ -41,12 +48,14 @@ class Outbox:
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
+            due = SWEEP_SECONDS
             try:
                 while await self.step():
                     pass
-            except StoreError as error:
-                log.warning("outbox_store_unreachable", error=repr(error))
-            await self.spoken.wait(await self._until_due())
+                due = await self._until_due()
+            except* StoreError as errors:  # also from within the group of a step
+                log.warning("outbox_store_unreachable", error=repr(errors.exceptions[0]))
+            await self.spoken.wait(due)
 
     async def _until_due(self) -> float:
         async with self.store.read() as conn:
@@ -69,7 +78,7 @@ class Outbox:
     async def _deliver(self, row: OutboxRow) -> None:
         channel = self.channels.get(row.conversation.channel)
         if channel is None:
-            await self._dead(row, RejectedError(row.conversation.channel, "the channel is off"))
+            await self._later(row, UnavailableError(row.conversation.channel, "it is switched off"))
             return
         try:
             async with asyncio.timeout(CALL_SECONDS):
@@ -79,15 +88,19 @@ class Outbox:
         except AuthError as error:
             log.warning("credential_refused", channel=channel.name, error=str(error))
             await self._again(row, AUTH_SECONDS, error)
-        except RejectedError as error:
+        except (RejectedError, ValueError, LookupError) as error:
+            # The latter two: a payload of another version.
             await self._dead(row, error)
-        except (UnavailableError, TimeoutError) as error:
-            if row.tries >= MAX_TRIES:
-                await self._dead(row, error)
-            else:
-                await self._again(row, _backoff(row.tries), error)
+        except (IntegrationError, TimeoutError) as error:
+            await self._later(row, error)
         else:
             await self._sent(row, remote_id)
+
+    async def _later(self, row: OutboxRow, error: Exception) -> None:
+        if row.tries >= MAX_TRIES:
+            await self._dead(row, error)
+        else:
+            await self._again(row, _backoff(row.tries), error)
 
     async def _send(self, channel: Channel, row: OutboxRow) -> str:
         if row.kind == "mark":
@@ -108,8 +121,10 @@ class Outbox:
 
     async def _find(self, channel: Channel, row: OutboxRow) -> str | None:
         """What an earlier attempt with an unknown outcome may have left there."""
-        if row.tries <= 1 or row.first_claim_at is None:
+        if row.first_claim_at is None or row.claim_until is None:
             return None
+        if row.first_claim_at >= row.claim_until - timedelta(seconds=LEASE_SECONDS):
+            return None  # this is the first attempt
         since = row.first_claim_at - timedelta(seconds=5)
         return await channel.find(row.conversation, key=row.id, since=since)
 
@@ -138,4 +153,4 @@ class Outbox:
 
 
 def _backoff(tries: int) -> float:
-    return float(min(60.0, 0.5 * 2**tries) * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret
+    return float(min(60.0, 0.5 * 2 ** min(tries, 10)) * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -20,15 +19,18 @@ async def serve(settings: Settings) -> None:
         open_redis(settings) as redis_url,
         open_services(settings, redis_url=redis_url) as services,
     ):
-        log.info("serving", url=settings.public_url, channels=sorted(services.channels))
         await services.run()
 
 
 async def work(settings: Settings) -> None:
     """Launches and follows runs on this Docker host."""
     await prepare_images(settings)
-    async with open_redis(settings) as redis_url:
-        await open_worker(settings, redis_url=redis_url).run()
+    async with (
+        open_redis(settings) as redis_url,
+        open_worker(settings, redis_url=redis_url) as worker,
+    ):
+        log.info("working", serve=settings.serve_url, slots=settings.work.slots)
+        await worker.run()
 
 
 async def up(settings: Settings) -> None:
@@ -37,23 +39,33 @@ async def up(settings: Settings) -> None:
     async with (
         open_redis(settings) as redis_url,
         open_services(settings, redis_url=redis_url) as services,
+        open_worker(settings, redis_url=redis_url) as worker,
+        asyncio.TaskGroup() as group,
     ):
-        log.info("serving", url=settings.public_url, channels=sorted(services.channels))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(services.run())
-            group.create_task(open_worker(settings, redis_url=redis_url).run())
+        group.create_task(services.run())
+        group.create_task(worker.run())
 
 
 def run_until_signalled(main: Coroutine[Any, Any, None]) -> None:
-    """Run it until it ends, or until SIGTERM or SIGINT cancels it; nothing is lost by either."""
+    """Run it until it ends, or until SIGTERM or SIGINT cancels it; nothing is lost by either.
+
+    Raises:
+        KeyboardInterrupt: it was SIGINT.
+    """
+    received: list[signal.Signals] = []
 
     async def watched() -> None:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             running = group.create_task(main)
+
+            def stop(number: signal.Signals) -> None:
+                received.append(number)
+                running.cancel()
+
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, running.cancel)
-            with suppress(asyncio.CancelledError):
-                await running
+                loop.add_signal_handler(number, stop, number)
 
     asyncio.run(watched())
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt

@@ -3,45 +3,59 @@
 Every step looks before it acts, so that a publication which was interrupted anywhere can simply begin again.
 """
 
-import asyncio
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
+from pydantic import ValidationError
 
-from bot.handin import MAX_BUNDLE_BYTES, HandIn, HandIns
+from bot.description import description
+from bot.gate import Admitted, Gate, RefusedError
+from bot.handin import HandIn, HandIns, NothingHandedInError
 from bot.intake import Signal, utc_now
 from bot.progress import Published, View, final
 from bot.record import record
+from bot.said import show_card
 from bot.states import TaskState
-from bot.store import events, runs, tasks
+from bot.store import cursors, events, runs, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import RunRow, TaskRow
 from bot.tasks import end_round
 from integrations.channel import Final
-from integrations.errors import IntegrationError, RateLimitedError, RejectedError, UnavailableError
-from integrations.forge import Forge, GitAccess, Pull, PullDraft
+from integrations.errors import (
+    AuthError,
+    IntegrationError,
+    RateLimitedError,
+    RejectedError,
+    UnavailableError,
+)
+from integrations.forge import Forge, Pull, PullDraft
 from policies.model import Grant
-from policies.publish import PublishRules, judge
 from runner.errors import WorkspaceError
-from runner.git import Git, PushRejectedError
+from runner.git import PushRejectedError, RemoteUnavailableError
 from runner.inside.errors import GitReadError
-from runner.inside.gitread import GitRead
 from runner.protocol import Finished, RunKey
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 5.0
 RETRY_SECONDS = 10.0
-MAX_BODY = 8000
+GIVE_UP_SECONDS = 86_400.0
+"""How long a forge that does not answer is asked again."""
+PUZZLED_SECONDS = 600.0
+"""How long a fault is tried again of which we can't say that time mends it."""
 
-
-class RefusedError(Exception):
-    """The publish gate refused; the sentences are for people."""
+FOR_GOOD = (
+    RefusedError,
+    RejectedError,
+    PushRejectedError,
+    NothingHandedInError,
+    ValidationError,
+)
+FOR_NOW = (IntegrationError, WorkspaceError, GitReadError, OSError)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,37 +90,49 @@ class Publisher:
     async def _attempt(self, task: TaskRow) -> None:
         try:
             await self.publish(task)
-        except (RefusedError, RejectedError, PushRejectedError, FileNotFoundError) as error:
+        except FOR_GOOD as error:
             await self._fail(task, _why(error))
-        except RateLimitedError as error:
-            self._later(task, error.retry_after)
-        except (UnavailableError, WorkspaceError, GitReadError, IntegrationError) as error:
-            log.warning("publish_postponed", task=task.id, error=str(error))
-            self._later(task, RETRY_SECONDS)
+        except FOR_NOW as error:
+            await self._later(task, error)
         else:
             self._not_before.pop(task.id, None)
 
-    def _later(self, task: TaskRow, seconds: float) -> None:
-        self._not_before[task.id] = self.now() + timedelta(seconds=seconds)
+    async def _later(self, task: TaskRow, error: Exception) -> None:
+        """Try again, as long as there is hope; the card says why it waits."""
+        log.warning("publish_postponed", task=task.id, error=str(error))
+        now = self.now()
+        if (now - task.changed_at).total_seconds() >= _patience(error):
+            self._not_before.pop(task.id, None)
+            await self._fail(task, f"{error}. Say `retry` when that has been mended.")
+            return
+        seconds = error.retry_after if isinstance(error, RateLimitedError) else RETRY_SECONDS
+        self._not_before[task.id] = now + timedelta(seconds=seconds)
+        async with self.store.begin() as tx:
+            await show_card(tx, task, now=now, note=f"waiting to publish: {error}")
+        self.spoken.set()
 
     async def publish(self, task: TaskRow) -> None:
         """One publication, from quarantine to the last word."""
         run = RunKey(task=task.id, fence=task.fence)
-        forge = self.forges[task.forge]
+        forge = self.forges.get(task.forge)
+        if forge is None:
+            raise RefusedError(f"the forge `{task.forge}` is not switched on here.")
         grant = Grant.model_validate(task.grant)
         hand_in = self.handed_in.hand_in(run)
+        ours = await self._pushed(task)
         base_branch = await forge.default_branch(task.repo)
-        quarantine = self._quarantine(run)
-        try:
-            git = await self._admit(
-                task, hand_in, await forge.access(task.repo, write=False), base_branch, quarantine
-            )
-            await asyncio.to_thread(_judge, quarantine, hand_in, task, grant)
-            await self._push(git, task, hand_in, await forge.access(task.repo, write=True))
-            files, added, removed = await git.numstat(hand_in.base, hand_in.head)
-            pull = await self._pull(forge, task, base_branch, draft=grant.publish.draft)
-        finally:
-            shutil.rmtree(quarantine, ignore_errors=True)
+        gate = Gate(root=self.root, handed_in=self.handed_in)
+        async with gate.admit(
+            task,
+            hand_in,
+            access=await forge.access(task.repo, write=False),
+            base_branch=base_branch,
+            known=bool(task.pull_url or ours),
+        ) as admitted:
+            if admitted.there != hand_in.head:
+                await self._push(forge, admitted, ours)
+            files, added, removed = await admitted.git.numstat(hand_in.base, hand_in.head)
+        pull = await self._pull(forge, task, base_branch, draft=grant.publish.draft)
         published = Published(
             url=pull.url,
             label=f"#{pull.number}",
@@ -116,43 +142,18 @@ class Publisher:
         )
         await self._succeed(task, run, hand_in, published)
 
-    def _quarantine(self, run: RunKey) -> Path:
-        path = self.root / "quarantine" / f"{run.task}-{run.fence}.git"
-        shutil.rmtree(path, ignore_errors=True)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return path
+    async def _push(self, forge: Forge, admitted: Admitted, ours: set[str]) -> None:
+        """Note what we are about to push first, so that we know it again whatever comes between."""
+        task = admitted.task
+        access = await forge.access(task.repo, write=True)
+        mine = ours & {admitted.there or ""}
+        async with self.store.begin() as tx:
+            await cursors.put(tx, _pushed_key(task), " ".join({admitted.hand_in.head, *mine}))
+        await admitted.push(access, ours=ours)
 
-    async def _admit(
-        self, task: TaskRow, hand_in: HandIn, access: GitAccess, base_branch: str, quarantine: Path
-    ) -> Git:
-        """A clean bare repository that knows the base, and the bundle's commits after fsck."""
-        cache = await Git.init_bare(self.root / "repos" / task.forge / f"{task.repo}.git")
-        branches = [base_branch, task.branch] if task.pull_url else [base_branch]
-        await cache.fetch(
-            access.url,
-            header=_header(access),
-            refspecs=[f"+refs/heads/{branch}:refs/heads/{branch}" for branch in branches],
-        )
-        git = await Git.init_bare(quarantine)
-        alternates = quarantine / "objects" / "info" / "alternates"
-        alternates.write_text(f"{cache.git_dir}/objects\n")
-        head = await git.fetch_bundle(
-            self.handed_in.bundle(RunKey(task=task.id, fence=task.fence)),
-            ref=f"refs/heads/{task.branch}",
-            into="refs/heads/handed-in",
-            max_bytes=MAX_BUNDLE_BYTES,
-        )
-        if head != hand_in.head:
-            raise RefusedError("the bundle does not hold the commit that it was handed in for.")
-        return git
-
-    async def _push(self, git: Git, task: TaskRow, hand_in: HandIn, access: GitAccess) -> None:
-        ref = f"refs/heads/{task.branch}"
-        there = await git.ls_remote(access.url, header=_header(access), ref=ref)
-        if there == hand_in.head:
-            return
-        await git.push(access.url, header=_header(access), sha=hand_in.head, ref=ref, expect=there)
-        log.info("branch_pushed", task=task.id, branch=task.branch, head=hand_in.head)
+    async def _pushed(self, task: TaskRow) -> set[str]:
+        async with self.store.read() as conn:
+            return set((await cursors.get(conn, _pushed_key(task)) or "").split())
 
     async def _pull(self, forge: Forge, task: TaskRow, base_branch: str, *, draft: bool) -> Pull:
         found = await forge.find_pull(task.repo, head=task.branch)
@@ -172,7 +173,7 @@ class Publisher:
     async def _body(self, task: TaskRow) -> str:
         async with self.store.read() as conn:
             run = await runs.get(conn, task.id, task.fence)
-        return body(task, View.model_validate(run.view) if run else View())
+        return description(task, View.model_validate(run.view) if run else View())
 
     async def _succeed(
         self, task: TaskRow, run: RunKey, hand_in: HandIn, published: Published
@@ -204,15 +205,12 @@ class Publisher:
                 base=hand_in.base,
             )
             row = await runs.get(tx, task.id, task.fence)
-            stored = await events.of_task(tx, task.id, fence=task.fence)
-            last = next(
-                (e.record.event for e in reversed(stored) if isinstance(e.record.event, Finished)),
-                None,
-            )
+            last = await events.last(tx, task.id, fence=task.fence, kind="finished")
+            said = last.record.event if last else None
             word = final(
                 task,
                 View.model_validate(row.view) if row else View(),
-                last or Finished(outcome="done"),
+                said if isinstance(said, Finished) else Finished(outcome="done"),
                 elapsed_seconds=_elapsed(row, now),
                 published=published,
             )
@@ -256,47 +254,31 @@ class Publisher:
         self.spoken.set()
 
 
-def _judge(quarantine: Path, hand_in: HandIn, task: TaskRow, grant: Grant) -> None:
-    ref = f"refs/heads/{task.branch}"
-    change = GitRead(quarantine).change(base=hand_in.base, head=hand_in.head, refs=(ref,))
-    limits = grant.publish
-    rules = PublishRules(
-        protected=limits.protected,
-        max_files=limits.max_files,
-        max_bytes=limits.max_bytes,
-        max_commits=limits.max_commits,
-        ref=ref,
-    )
-    if objections := judge(change, limits=rules):
-        raise RefusedError(" ".join(o.sentence for o in objections[:10]))
+def _pushed_key(task: TaskRow) -> str:
+    return f"pushed:{task.id}"
 
 
-def _header(access: GitAccess) -> str | None:
-    return access.header.get_secret_value() if access.header else None
+def _patience(error: Exception) -> float:
+    passes = isinstance(error, UnavailableError | RateLimitedError | RemoteUnavailableError)
+    return GIVE_UP_SECONDS if passes else PUZZLED_SECONDS
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "the commits that were handed in are gone."
-    if isinstance(error, PushRejectedError):
-        return f"the branch has moved on the forge since the work began ({error})."
-    return str(error)
+    match error:
+        case AuthError():
+            return (
+                f"the forge does not accept Errand's credential ({error})."
+                " An operator must renew it (`errand doctor` says how); then say `retry`."
+            )
+        case PushRejectedError():
+            return f"the forge did not take the branch ({error})."
+        case NothingHandedInError():
+            return "the commits that were handed in are gone. Say `retry` to have them made again."
+        case ValidationError():
+            return "its grant is from another version of Errand. Say `retry` to be granted anew."
+        case _:
+            return str(error)
 
 
 def _elapsed(row: RunRow | None, now: datetime) -> int:
     return int((now - row.started_at).total_seconds()) if row and row.started_at else 0
-
-
-def body(task: TaskRow, view: View) -> str:
-    """The pull request's description: what was asked, by whom, where, and how it was checked."""
-    asked = f"[this conversation]({task.link})" if task.link else f"`{task.conversation.key}`"
-    quoted = "\n".join(f"> {line}" for line in task.prompt[:MAX_BODY].splitlines())
-    checks = "\n".join(f"- `{c.title}`: {c.state}" for c in view.checks)
-    said = view.said[:MAX_BODY].replace("@", "@\u200b")
-    parts = [
-        said,
-        f"Asked by {task.requester_name} in {asked}:\n\n{quoted}".replace("@", "@\u200b"),
-        f"Checks:\n{checks}" if checks else "",
-        f"Errand task `{task.id}`, agent `{view.agent}`, policy `{task.policy_hash[:12]}`.",
-    ]
-    return "\n\n".join(part for part in parts if part)

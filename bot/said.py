@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.progress import View, card
+from bot.progress import STATE_WORDS, View, card
 from bot.states import TERMINAL
 from bot.store import outbox, runs
 from bot.store.rows import OutboxRow, TaskRow
@@ -98,7 +98,8 @@ async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: 
     )
     payload = shown.model_dump(mode="json")
     seq = str(task.round)
-    if await outbox.get(tx, task.id, "card", seq) is None:
+    before = await outbox.get(tx, task.id, "card", seq)
+    if before is None:
         await outbox.put(
             tx,
             _row(
@@ -112,7 +113,20 @@ async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: 
             ),
         )
     else:
-        ended = task.state in TERMINAL
+        # Above the last word if it is not there yet; else an edit, which the last word does not wait for.
+        urgent = task.state in TERMINAL and not before.remote_id
         await outbox.replace(
-            tx, task=task.id, kind="card", seq=seq, payload=payload, now=now, urgent=ended
+            tx, task=task.id, kind="card", seq=seq, payload=payload, now=now, urgent=urgent
         )
+
+
+async def status_text(tx: AsyncConnection, task: TaskRow, *, now: datetime) -> str:
+    """How far a task is, in a few words."""
+    newest = await runs.get(tx, task.id, task.fence) if task.fence else None
+    run = newest if newest is not None and newest.round == task.round else None
+    since = run.started_at if run and run.started_at else task.changed_at
+    minutes = int((now - since).total_seconds() // 60)
+    text = f"{task.title} · {task.repo} · {STATE_WORDS[task.state]}, {minutes} min"
+    if doing := (run.view.get("doing") if run and task.state not in TERMINAL else ""):
+        text += f"\n{doing}"
+    return f"{text}\n{task.pull_url}" if task.pull_url else text

@@ -1,18 +1,29 @@
 """The settings, and the only reader of the environment."""
 
+import contextlib
+import difflib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableError
 
-from bot.errors import SettingsError
+from bot.errors import SettingsError, SetupError
 from integrations.github.config import GitHubConfig
 from integrations.slack.config import SlackConfig
+from policies.connections import is_header_value
 
 PREFIX = "ERRAND_"
+ENV_FILE = ".env"
+EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - what people set, for `serve` in a container
+SECRETS = f"{PREFIX}SECRETS__"
 
 
 class HttpSettings(BaseModel):
@@ -22,6 +33,12 @@ class HttpSettings(BaseModel):
     port: int = Field(default=8400, ge=0, le=65535)
     public_url: str = ""
     """How people's browsers reach this server; `http://<host>:<port>` if empty."""
+
+    @property
+    def local_url(self) -> str:
+        """Where it answers on this machine."""
+        host = "127.0.0.1" if self.host in EVERYWHERE else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 class WorkSettings(BaseModel):
@@ -34,7 +51,7 @@ class WorkSettings(BaseModel):
     slots: int = Field(default=4, ge=1, le=200)
     """Runs at once on this host."""
     docker_host: str = ""
-    """As Docker's own DOCKER_HOST; the local socket if empty."""
+    """As Docker's own DOCKER_HOST, which counts if this is empty; else the local socket."""
 
 
 class Settings(BaseSettings):
@@ -43,7 +60,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        env_file=".env",
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
@@ -61,10 +79,36 @@ class Settings(BaseSettings):
     """Labels containers, so that two installations can share a Docker host."""
     log_json: bool | None = None
     """JSON logs; by default only where standard error is no terminal."""
+    secrets: dict[str, SecretStr] = Field(default={}, repr=False)
+    """Credentials of the policy's connections, for workers: `ERRAND_SECRETS__ANTHROPIC_API_KEY` is what
+    `secret: ANTHROPIC_API_KEY` means."""
     http: HttpSettings = HttpSettings()
     work: WorkSettings = WorkSettings()
     slack: SlackConfig | None = None
     github: GitHubConfig | None = None
+
+    @field_validator("data_dir", "policy_file")
+    @classmethod
+    def _at_home(cls, path: Path | None) -> Path | None:
+        return path and path.expanduser()
+
+    @field_validator("redis_url")
+    @classmethod
+    def _spoken_by_redis(cls, url: str) -> str:
+        if url and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("write redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH")
+        return url
+
+    @field_validator("secrets")
+    @classmethod
+    def _named_as_in_the_policy(cls, secrets: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        """Names of the environment come in small letters, or in whatever the file has."""
+        for name, secret in secrets.items():
+            if not is_header_value(secret.get_secret_value()):
+                raise ValueError(
+                    f"{name.upper()} is empty, or holds a character that no header can carry"
+                )
+        return {name.upper(): secret for name, secret in secrets.items()}
 
     @property
     def database(self) -> str:
@@ -72,23 +116,30 @@ class Settings(BaseSettings):
 
     @property
     def public_url(self) -> str:
-        return (self.http.public_url or f"http://{self.http.host}:{self.http.port}").rstrip("/")
+        return (self.http.public_url or self.http.local_url).rstrip("/")
 
     @property
     def serve_url(self) -> str:
-        return (self.work.serve_url or f"http://{self.http.host}:{self.http.port}").rstrip("/")
+        return (self.work.serve_url or self.http.local_url).rstrip("/")
+
+    @property
+    def docker_host(self) -> str | None:
+        """As Docker's own DOCKER_HOST; None is the local socket."""
+        return self.work.docker_host or os.environ.get("DOCKER_HOST") or None
+
+
+PARTS: dict[str, type[BaseModel]] = {
+    "http": HttpSettings,
+    "work": WorkSettings,
+    "slack": SlackConfig,
+    "github": GitHubConfig,
+}
 
 
 def known_names() -> frozenset[str]:
     """Every name of an environment variable that means something to us."""
-    nested: dict[str, type[BaseModel]] = {
-        "http": HttpSettings,
-        "work": WorkSettings,
-        "slack": SlackConfig,
-        "github": GitHubConfig,
-    }
     names = {f"{PREFIX}{field}".upper() for field in Settings.model_fields}
-    for parent, model in nested.items():
+    for parent, model in PARTS.items():
         names |= {f"{PREFIX}{parent}__{field}".upper() for field in model.model_fields}
     return frozenset(names)
 
@@ -96,42 +147,81 @@ def known_names() -> frozenset[str]:
 def unknown_names(names: Iterable[str]) -> list[str]:
     """The `ERRAND_*` names among these that no setting has: misspelt, most likely."""
     known = known_names()
-    return sorted(n for n in names if n.upper().startswith(PREFIX) and n.upper() not in known)
+    ours = sorted(n for n in names if n.upper().startswith(PREFIX) and n.upper() not in known)
+    return [n for n in ours if not n.upper().startswith(SECRETS)]
 
 
-def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+def load_settings(environment: Mapping[str, str] | None = None, **fixed: Any) -> Settings:
     """Read the environment and `.env`.
+
+    Args:
+        environment: whose names are checked, if not the process's.
+        fixed: settings that neither can change.
 
     Raises:
         SettingsError: a name is misspelt or a value is wrong; the message names it.
     """
-    if unknown := unknown_names(os.environ if environment is None else environment):
-        raise SettingsError(
-            f"unknown setting {', '.join(unknown)}: known names are {', '.join(sorted(known_names()))}"
-        )
+    names = [*(os.environ if environment is None else environment), *dotenv_values(ENV_FILE)]
+    if unknown := unknown_names(names):
+        raise SettingsError("; ".join(map(_misspelt, unknown)))
     try:
-        return Settings()
+        return Settings(**fixed)
     except ValidationError as error:
-        lines = [
-            f"{PREFIX}{'__'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
-            for e in error.errors(include_input=False, include_url=False)
-        ]
-        raise SettingsError("; ".join(lines)) from error
+        found = error.errors(include_input=False, include_url=False)
+        raise SettingsError("; ".join(map(_wrong, found))) from error
+    except UnreadableError as error:
+        raise SettingsError(
+            f"a setting can't be read ({error}): set its parts, like {PREFIX}HTTP__PORT=8400"
+        ) from error
+
+
+def _misspelt(name: str) -> str:
+    whole = known_names() - {f"{PREFIX}{part}".upper() for part in PARTS}
+    close = difflib.get_close_matches(name.upper(), whole, n=1, cutoff=0.75)
+    hint = f"did you mean {close[0]}?" if close else "docs/settings.md has them all"
+    return f"there is no setting {name}: {hint}"
+
+
+def _wrong(found: ErrorDetails) -> str:
+    loc = "__".join(str(part) for part in found["loc"]).upper()
+    match found["type"]:
+        case "missing":
+            return f"{PREFIX}{loc} is missing"
+        case "extra_forbidden":
+            return f"{ENV_FILE} has {loc}, which is none of our settings: take it out"
+        case "value_error":
+            return f"{PREFIX}{loc}: {found['ctx']['error']}"
+        case _:
+            return f"{PREFIX}{loc}: {found['msg'][:1].lower()}{found['msg'][1:]}"
 
 
 def worker_token(settings: Settings) -> SecretStr:
-    """The token that `serve` and `work` share; made once in the data directory where none is set."""
+    """The token that `serve` and `work` share; made once in the data directory where none is set.
+
+    Raises:
+        SetupError: the data directory can't be written.
+    """
     if settings.work.token is not None:
         return settings.work.token
     path = settings.data_dir / "worker.token"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _write_once(path, secrets.token_urlsafe(32))
         return SecretStr(path.read_text().strip())
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token := secrets.token_urlsafe(32))
-    return SecretStr(token)
+    except OSError as error:
+        raise SetupError(
+            f"can't keep a token in {settings.data_dir} ({error.strerror}): make it writable, or set ERRAND_DATA_DIR"
+        ) from error
+
+
+def _write_once(path: Path, text: str) -> None:
+    """The file is there whole or not at all, and who comes second reads what the first wrote."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".draft-") as draft:
+        draft.write(text)
+        draft.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(draft.name, path)
 
 
 def subprocess_environment() -> dict[str, str]:

@@ -12,7 +12,8 @@ from bot.said import mark, say, show_card
 from bot.states import TaskState
 from bot.store import commands, tasks
 from bot.store.rows import CommandRow, TaskRow
-from integrations.channel import Final, Inbound, Mark
+from bot.store.tasks import FollowUp
+from integrations.channel import Final, Inbound, Mark, Notice
 from policies.model import Grant
 
 log = structlog.get_logger()
@@ -101,16 +102,73 @@ MARKS = {
 }
 
 
+WENT_WELL = frozenset({"succeeded", "unchanged"})
+MAX_QUOTED = 500
+
+
 async def end_round(tx: AsyncConnection, task_id: str, last_word: Final, *, now: datetime) -> None:
-    """Say how the round ended: the card, one final message, the reaction. Once per round."""
+    """Say how the round ended: the card, one final message, the reaction. Once per round.
+
+    What people said and no run has seen becomes the next round, or is said to have come too late.
+    """
     task = await tasks.get(tx, task_id)
     if task is None:
         raise LookupError(task_id)
+    unseen = [c for c in await commands.open_for(tx, task.id) if c.kind == "steer"]
+    await commands.finish_all(tx, task.id)
     await show_card(tx, task, now=now)
     await say(tx, task.conversation, last_word, seq=str(task.round), now=now, task=task.id)
-    await mark(tx, task, Mark.SEEN, present=False, now=now)
-    await mark(tx, task, MARKS[last_word.outcome], present=True, now=now)
-    await commands.finish_all(tx, task.id)
     log.info(
         "task_ended", task=task.id, state=task.state, outcome=last_word.outcome, fence=task.fence
     )
+    if unseen and last_word.outcome in WENT_WELL:
+        await _go_on(tx, task, unseen, now)
+        return
+    await mark(tx, task, Mark.SEEN, present=False, now=now)
+    await mark(tx, task, MARKS[last_word.outcome], present=True, now=now)
+    if unseen:
+        await _say_unheard(tx, task, unseen, now)
+
+
+async def begin_round(
+    tx: AsyncConnection, task: TaskRow, changes: FollowUp, *, by: str, why: str, now: datetime
+) -> None:
+    """The next round of an ended task: the same branch, a new card."""
+    await tasks.reopen(tx, task.id, now=now, **changes)
+    await record(
+        tx,
+        now=now,
+        actor=by,
+        action="follow_up",
+        task=task.id,
+        decision="granted",
+        policy_hash=changes["policy_hash"],
+        rule=why,
+    )
+    fresh = await tasks.get(tx, task.id)
+    if fresh is not None:
+        await mark(tx, fresh, Mark.SEEN, present=True, now=now)
+        await show_card(tx, fresh, now=now)
+
+
+async def _go_on(
+    tx: AsyncConnection, task: TaskRow, unseen: list[CommandRow], now: datetime
+) -> None:
+    """Begin the next round with what was said too late for the last one, under the same grant."""
+    changes = FollowUp(
+        message_id=task.message_id,
+        prompt="\n\n".join(command.text for command in unseen),
+        grant=task.grant,
+        policy_hash=task.policy_hash,
+    )
+    by = ", ".join(dict.fromkeys(command.author for command in unseen))
+    await begin_round(tx, task, changes, by=by, why="said too late for the run before", now=now)
+
+
+async def _say_unheard(
+    tx: AsyncConnection, task: TaskRow, unseen: list[CommandRow], now: datetime
+) -> None:
+    quoted = "\n".join(f"> {line}" for c in unseen for line in c.text[:MAX_QUOTED].splitlines())
+    text = f"This was said too late to be taken into account; say it again to go on:\n{quoted}"
+    seq = f"unheard:{task.round}"
+    await say(tx, task.conversation, Notice(text=text), seq=seq, now=now, task=task.id)

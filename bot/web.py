@@ -1,6 +1,8 @@
 """The HTTP side of `errand serve`: a router per channel, forge pages, the workers' API, health."""
 
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Iterable, Iterator
 
@@ -23,6 +25,8 @@ from integrations.errors import (
 )
 
 log = structlog.get_logger()
+
+PORT_ERRORS = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 STATUS: dict[type[Exception], int] = {
     BadSignatureError: 401,
@@ -70,14 +74,21 @@ async def serve_http(app: FastAPI, settings: HttpSettings) -> None:
         SetupError: the address is taken, or is not ours.
     """
     with _listen(settings) as listening:
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+        log.info("serving", url=settings.public_url or settings.local_url)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, log_config=None, lifespan="off"
+        )
         await _Server(config).serve(sockets=[listening])
 
 
 def _listen(settings: HttpSettings) -> socket.socket:
     try:
-        return socket.create_server((settings.host, settings.port), backlog=1024)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
     except OSError as error:
+        number = error.errno or 0
+        wrong = "ERRAND_HTTP__PORT" if number in PORT_ERRORS else "ERRAND_HTTP__HOST"
+        reason = os.strerror(number) if number in errno.errorcode else error.strerror
         raise SetupError(
-            f"can't listen on {settings.host}:{settings.port} ({error.strerror}): set ERRAND_HTTP__PORT"
+            f"can't listen on {settings.host}:{settings.port} ({reason}): set another {wrong}"
         ) from error

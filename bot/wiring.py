@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +22,8 @@ from bot.outbox import Outbox
 from bot.publish import Publisher
 from bot.settings import Settings, worker_token
 from bot.store.engine import Store
-from bot.valkey import embedded_valkey
+from bot.threads import in_own_thread
+from bot.valkey import embedded_valkey, shared_redis
 from bot.web import create_app, serve_http
 from bot.worker_api import WorkerApi
 from integrations.channel import Channel
@@ -36,7 +37,6 @@ from policies.model import Policy
 from runner.docker.backend import DockerBackend
 from runner.images.build import ensure_image
 from runner.images.context import IMAGES, image_tag
-from runner.sandbox import SandboxBackend
 from runner.worker import Worker, WorkerConfig
 
 log = structlog.get_logger()
@@ -163,16 +163,6 @@ def _assemble(
         spoken=spoken,
     )
     outbox = Outbox(store=store, channels=channels, spoken=spoken)
-    routers = [c.routes(intake.receive) for c in channels.values()]
-    routers += [f.routes() for f in forges.values()]
-    api = WorkerApi(
-        store=store,
-        forges=forges,
-        handed_in=handed_in,
-        token=worker_token(settings),
-        installation=settings.installation,
-    )
-    routers.append(api.routes())
     return Services(
         settings=settings,
         policy=policy,
@@ -182,7 +172,14 @@ def _assemble(
         forges=forges,
         intake=intake,
         outbox=outbox,
-        app=create_app(r for r in routers if r is not None),
+        app=_app(
+            settings,
+            store=store,
+            channels=channels,
+            forges=forges,
+            intake=intake,
+            handed_in=handed_in,
+        ),
         loops=(
             desk.run,
             dispatcher.run,
@@ -194,43 +191,66 @@ def _assemble(
     )
 
 
+def _app(
+    settings: Settings,
+    *,
+    store: Store,
+    channels: dict[str, Channel],
+    forges: dict[str, Forge],
+    intake: Intake,
+    handed_in: HandIns,
+) -> FastAPI:
+    workers = WorkerApi(
+        store=store,
+        forges=forges,
+        handed_in=handed_in,
+        token=worker_token(settings),
+        installation=settings.installation,
+    )
+    routers = [channel.routes(intake.receive) for channel in channels.values()]
+    routers += [forge.routes() for forge in forges.values()]
+    return create_app([*(r for r in routers if r is not None), workers.routes()])
+
+
 @asynccontextmanager
 async def open_redis(settings: Settings) -> AsyncIterator[str]:
     """The URL of a Redis: the one of the settings, else the embedded one for as long as the block runs."""
-    if settings.redis_url:
-        yield settings.redis_url
-        return
-    async with embedded_valkey(settings.data_dir / "valkey") as url:
+    embedded = settings.data_dir / "valkey"
+    opening = shared_redis(settings.redis_url) if settings.redis_url else embedded_valkey(embedded)
+    async with opening as url:
         yield url
 
 
-def open_worker(settings: Settings, *, redis_url: str) -> Worker:
-    return Worker(
-        WorkerConfig(
-            redis_url=redis_url,
-            serve_url=settings.serve_url,
-            token=worker_token(settings),
-            data_dir=settings.data_dir,
-            installation=settings.installation,
-            images={name: image_tag(name) for name in IMAGES},
-            slots=settings.work.slots,
-            version=version("errand"),
-        ),
-        backend=open_sandboxes(settings),
-    )
+@asynccontextmanager
+async def open_worker(settings: Settings, *, redis_url: str) -> AsyncIterator[Worker]:
+    with closing(open_sandboxes(settings)) as backend:
+        yield Worker(
+            WorkerConfig(
+                redis_url=redis_url,
+                serve_url=settings.serve_url,
+                token=worker_token(settings),
+                data_dir=settings.data_dir,
+                installation=settings.installation,
+                images={name: image_tag(name) for name in IMAGES},
+                secrets=settings.secrets,
+                slots=settings.work.slots,
+                version=version("errand"),
+            ),
+            backend=backend,
+        )
 
 
-async def prepare_images(settings: Settings) -> None:
+async def prepare_images(
+    settings: Settings,
+    *,
+    progress: Callable[[str], None] = lambda line: log.info("image", step=line),
+) -> None:
     """Build the default image if this version's is not there yet: minutes the first time, then nothing."""
-    await asyncio.to_thread(
-        ensure_image,
-        progress=lambda line: log.info("image", progress=line),
-        docker_host=settings.work.docker_host or None,
-    )
+    await in_own_thread(partial(ensure_image, progress=progress, docker_host=settings.docker_host))
 
 
-def open_sandboxes(settings: Settings) -> SandboxBackend:
-    return DockerBackend(settings.work.docker_host or None)
+def open_sandboxes(settings: Settings) -> DockerBackend:
+    return DockerBackend(settings.docker_host)
 
 
 def open_console(lines: AsyncIterator[str] | None) -> ConsoleChannel:

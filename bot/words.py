@@ -31,7 +31,7 @@ def read(text: str, *, repos: Collection[str]) -> Request:
     prompt = _OPTION.sub("", text).strip() if options else text.strip()
     named = _named_repo(text, repos)
     return Request(
-        word=_word(text),
+        word=_word(prompt),
         repo=options.get("repo") or named,
         agent=options.get("agent"),
         title=title_of(_without_repo(prompt, named)),

@@ -14,6 +14,7 @@ from bot.states import IN_SANDBOX
 from bot.store import tasks
 from bot.store.engine import Store
 from bot.store.rows import TaskRow
+from integrations.errors import RejectedError
 from integrations.forge import Forge
 from runner.protocol import Launch, RunKey
 
@@ -43,14 +44,14 @@ class WorkerApi:
 
     async def launch(self, task: str, fence: int, authorization: Authorization = "") -> Launch:
         row = await self._current(task, fence, authorization)
-        base = await self.forges[row.forge].default_branch(row.repo)
+        base = await self._forge(row).default_branch(row.repo)
         return launch_of(row, installation=self.installation, base_branch=base)
 
     async def access(
         self, task: str, fence: int, authorization: Authorization = ""
     ) -> dict[str, str | None]:
         row = await self._current(task, fence, authorization)
-        granted = await self.forges[row.forge].access(row.repo, write=False)
+        granted = await self._forge(row).access(row.repo, write=False)
         header = granted.header.get_secret_value() if granted.header else None
         return {"url": granted.url, "header": header}
 
@@ -79,6 +80,11 @@ class WorkerApi:
             )
         except TooLargeError as error:
             raise HTTPException(413, str(error)) from error
+
+    def _forge(self, row: TaskRow) -> Forge:
+        if row.forge not in self.forges:
+            raise RejectedError(row.forge, "the forge is not switched on here")
+        return self.forges[row.forge]
 
     async def _current(self, task: str, fence: int, authorization: str) -> TaskRow:
         expected = f"Bearer {self.token.get_secret_value()}"

@@ -41,6 +41,12 @@ class Upstream:
     prefix: str
     """Put before every path; empty or `/something`."""
 
+    @property
+    def authority(self) -> str:
+        """As the Host header says it."""
+        default = _PORTS[self.scheme] == self.port
+        return self.host if default else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmAccess:

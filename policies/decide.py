@@ -12,8 +12,10 @@ from policies.model import (
     Ask,
     Choice,
     Grant,
+    GrantConnection,
     GrantLimits,
     GrantPublish,
+    LlmConnection,
     Policy,
     Refusal,
     RepoPolicy,
@@ -202,6 +204,7 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         rule=rule_id,
         egress=_hosts(described),
         private_hosts=tuple(sorted({h.host for h in described.egress.hosts if h.private})),
+        connections=_connections(policy, described),
         limits=_limits(policy),
         publish=GrantPublish(**described.publish.model_dump()),
     )
@@ -210,6 +213,15 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
 def _hosts(repo: RepoPolicy) -> tuple[str, ...]:
     named = {rule.host for rule in repo.egress.hosts}
     return tuple(sorted(named.union(*(PROFILES.get(p, ()) for p in repo.egress.profiles))))
+
+
+def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantConnection, ...]:
+    named = {name: policy.connections[name] for name in repo.connections}
+    return tuple(
+        GrantConnection(name=name, **connection.model_dump(exclude={"kind"}))
+        for name, connection in named.items()
+        if isinstance(connection, LlmConnection)
+    )
 
 
 def _limits(policy: Policy) -> GrantLimits:

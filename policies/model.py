@@ -6,15 +6,23 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from policies.connections import DEFAULT_HEADER, is_endpoint_name, parse_upstream
 from policies.names import (
     AgentOrAll,
     Count,
     Glob,
+    Header,
     Host,
-    HttpsUrl,
     Name,
     Person,
     Place,
@@ -87,10 +95,29 @@ class RepoPolicy(_Value):
 
 
 class LlmConnection(_Value):
+    """A server with Anthropic's Messages API. The agent calls `http://NAME.llm.internal`; the gateway adds the secret."""
+
     kind: Literal["llm"]
-    upstream: HttpsUrl
+    private: bool = Field(default=False, strict=True)
+    """The upstream may be in a private network: then it may be an IPv4 address, and need not speak TLS."""
+    upstream: str
+    """What stands before `/v1/messages`: a scheme and a host, with a port and a path if needed."""
     secret: SecretName
+    """Workers have the value in `ERRAND_SECRETS__<this name>`."""
+    header: Header = DEFAULT_HEADER
+    """The request header that carries the secret."""
     models: tuple[str, ...] = Field(default=("*",), min_length=1)
+    """Names or patterns with `*`."""
+
+    @field_validator("upstream")
+    @classmethod
+    def _can_be_reached(cls, text: str, info: ValidationInfo) -> str:
+        if parse_upstream(text, private=bool(info.data.get("private"))) is None:
+            raise ValueError(
+                "write https://host, with a port and a path if needed"
+                " (http:// and addresses only with `private: true`)"
+            )
+        return text
 
 
 class TcpConnection(_Value):
@@ -134,7 +161,8 @@ class Policy(_Value):
 
     @model_validator(mode="after")
     def _refer_to_what_is_there(self) -> Self:
-        if problems := [*self._rule_problems(), *self._repo_problems(), *self._default_problems()]:
+        problems = [*self._rule_problems(), *self._repo_problems(), *self._default_problems()]
+        if problems := [*problems, *self._connection_problems()]:
             raise PydanticCustomError(
                 "dangling", "{text}", {"problems": problems, **_said(problems)}
             )
@@ -161,6 +189,11 @@ class Policy(_Value):
             for i, rule in enumerate(repo.egress.hosts):
                 if rule.methods is not None:
                     yield (*at, "egress", "hosts", i, "methods"), _NO_METHODS
+
+    def _connection_problems(self) -> Iterator[tuple[Loc, str]]:
+        for name, connection in self.connections.items():
+            if isinstance(connection, LlmConnection) and not is_endpoint_name(name):
+                yield ("connections", name), f"{name} cannot be part of a host name"
 
     def _default_problems(self) -> Iterator[tuple[Loc, str]]:
         """Two repositories for one place, or two names that a forge takes for one."""
@@ -218,6 +251,17 @@ class GrantPublish(_Value):
     draft: bool
 
 
+class GrantConnection(_Value):
+    """A model connection of the repository, by the name of its secret."""
+
+    name: str
+    upstream: str
+    private: bool
+    secret: str
+    header: str
+    models: tuple[str, ...]
+
+
 class Grant(_Value):
     """What a decision allows. `agents` may be `("*",)`: every agent of the catalogue."""
 
@@ -233,6 +277,7 @@ class Grant(_Value):
     """`rules[0]`."""
     egress: tuple[str, ...]
     private_hosts: tuple[str, ...]
+    connections: tuple[GrantConnection, ...] = ()
     limits: GrantLimits
     publish: GrantPublish
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from policies.connections import DOMAIN, is_credential_header
 from policies.egress import canonical_host
 
 _CHANNEL = r"[a-z][a-z0-9_-]{0,31}"
@@ -17,7 +18,6 @@ _REPO = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?!\.{1,2}\Z)[A-Za-z0-9._
 _SECRET = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _SIZE = re.compile(r"([0-9]{1,15}) ?([kmgt]i?b|b)", re.IGNORECASE)
 _UPSTREAM = re.compile(r"([^:/]+):([1-9][0-9]{0,4})")
-_URL = re.compile(r"https://([^:/?#@]+)(?::([1-9][0-9]{0,4}))?(?:/[A-Za-z0-9._~/-]*)?")
 
 _HIGHEST_PORT = 65535
 
@@ -88,6 +88,8 @@ def _host(text: str) -> str:
         )
     if text.endswith(".internal") and text.count(".") == 1:
         raise ValueError("NAME.internal is kept for Errand's own endpoints; use a longer name")
+    if text.endswith(f".{DOMAIN}"):
+        raise ValueError(f"NAME.{DOMAIN} is kept for `connections`; use another name")
     return text
 
 
@@ -109,10 +111,11 @@ def _upstream(text: str) -> str:
     return text
 
 
-def _url(text: str) -> str:
-    match = _URL.fullmatch(text)
-    if not match or not _port(match[2]) or not _is_host(match[1]):
-        raise ValueError("write https://host, with a port and a path if needed")
+def _header(text: str) -> str:
+    if not is_credential_header(text):
+        raise ValueError(
+            "write the header that carries the secret in small letters, like x-api-key"
+        )
     return text
 
 
@@ -145,7 +148,7 @@ RepoOrAll = Annotated[str, AfterValidator(_repo_or_all)]
 Host = Annotated[str, AfterValidator(_host)]
 SecretName = Annotated[str, AfterValidator(_secret)]
 Upstream = Annotated[str, AfterValidator(_upstream)]
-HttpsUrl = Annotated[str, AfterValidator(_url)]
+Header = Annotated[str, AfterValidator(_header)]
 Glob = Annotated[str, AfterValidator(_glob)]
 Size = Annotated[int, Field(strict=True), BeforeValidator(_size)]
 Count = Annotated[int, Field(strict=True)]

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
+from pydantic import SecretStr
+
 from runner.errors import SandboxLostError
+from runner.guard import policy_message
 from runner.narration import POLICY_KEY, Narration
 from runner.outlet import Outlet
 from runner.protocol import Command, Finished, Launch
@@ -26,6 +29,7 @@ class Attendance:
 
     launch: Launch
     base_commit: str
+    secrets: Mapping[str, SecretStr] = field(repr=False)
     sandbox: Sandbox
     narration: Narration
     outlet: Outlet
@@ -121,16 +125,7 @@ class Attendance:
         raise SandboxLostError(await self._how(role))
 
     async def _send_policy(self) -> None:
-        launch = self.launch
-        policy = {
-            "do": "policy",
-            "egress": list(launch.egress),
-            "private": list(launch.private_hosts),
-            "publish": launch.publish.model_dump(mode="json"),
-            "repo": launch.repo,
-            "branch": launch.branch,
-            "base": self.base_commit,
-        }
+        policy = policy_message(self.launch, base_commit=self.base_commit, secrets=self.secrets)
         await self.sandbox.send("gateway", key=POLICY_KEY, to="init", msg=policy)
 
     async def _handed_in(self, verdict: Finished) -> Finished:

@@ -84,7 +84,10 @@ def sentence(exc: Exception) -> str:
         case requests.Timeout():
             return "Docker did not answer in time"
         case _:
-            return f"Docker cannot be reached or broke off: {exc}"
+            return (
+                f"Docker does not answer, or broke off ({_cause(exc)}): start it, let this user use it, "
+                "or name another with ERRAND_WORK__DOCKER_HOST"
+            )
 
 
 def conflict(exc: APIError) -> bool:
@@ -93,3 +96,11 @@ def conflict(exc: APIError) -> bool:
 
 def _said(exc: APIError) -> str:
     return str(exc.explanation or exc).strip()
+
+
+def _cause(exc: BaseException) -> str:
+    """What the system said, out of the layers around it."""
+    for inner in (*exc.args, exc.__cause__, exc.__context__):
+        if isinstance(inner, BaseException) and (found := _cause(inner)):
+            return found
+    return (isinstance(exc, OSError) and exc.strerror) or str(exc)

@@ -3,6 +3,7 @@
 RunnerError
 ├── SandboxStartError      Docker or the image is at fault: another attempt, then the operator
 ├── SandboxLostError       the containers are gone: another attempt
+├── NotEquippedError       this installation lacks what the run needs: the operator
 ├── WorkspaceError         the repository cannot be fetched or read: the requester or the operator
 ├── RepoSettingsError      `.errand.yml` is wrong: the repository's people
 ├── AgentProtocolError     the agent does not speak ACP as it should
@@ -21,6 +22,10 @@ class SandboxStartError(RunnerError):
 
 class SandboxLostError(RunnerError):
     """A container that should be there is not."""
+
+
+class NotEquippedError(RunnerError):
+    """The sentence says what is missing and who can add it. Another attempt would not help."""
 
 
 class WorkspaceError(RunnerError):

@@ -1,6 +1,7 @@
 """What must be known before a sandbox can be made; settled once, and then read from disk."""
 
 from runner import repo_settings
+from runner.guard import check_connections
 from runner.narration import Narration
 from runner.protocol import Launch, RunKey
 from runner.rundir import Prepared, RunDir
@@ -35,6 +36,7 @@ class Preparation:
         checkout = await station.mirrors.refresh(launch, access)
         settings = repo_settings.parse(checkout.settings)
         agent = repo_settings.choose_agent(launch, settings, station.catalogue)
+        check_connections(launch, agent, secrets=station.secrets)
         prepared = Prepared(
             base_commit=checkout.base_commit,
             settings=settings,

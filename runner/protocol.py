@@ -42,6 +42,18 @@ class PublishLimits(_Value):
     max_commits: int = 100
 
 
+class Connection(_Value):
+    """A model server that the gateway may call for the run, with a secret that the worker has."""
+
+    name: str
+    upstream: str
+    private: bool = False
+    secret: str
+    """The secret's name."""
+    header: str
+    models: tuple[str, ...]
+
+
 class Launch(_Value):
     """All a worker needs to run one attempt. Holds no secret."""
 
@@ -67,6 +79,7 @@ class Launch(_Value):
     """Exact hosts that the run may reach on 443 and 80."""
     private_hosts: tuple[str, ...] = ()
     """Hosts of `egress` that may resolve to private addresses."""
+    connections: tuple[Connection, ...] = ()
     limits: RunLimits = RunLimits()
     publish: PublishLimits = PublishLimits()
     requester: str

@@ -18,7 +18,8 @@ Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `rule`, `reason`, `
 Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes}
 and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
 Messages to `init` of the gateway: {"do": "policy", "egress": [...], "private": [...], "publish": {...}, "repo": "owner/name", "branch": "...",
-"base": "<sha>"}.
+"base": "<sha>", "connections": [{"kind": "llm", "name": "...", "upstream": "https://...", "private": false, "header": "...", "models": [...],
+"secret": <the credential itself>}]}.
 """
 
 from collections.abc import AsyncIterator, Mapping

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from runner.agents.catalogue import CATALOGUE, AgentEntry
 from runner.lease import Leases
 from runner.mirror import Mirrors
@@ -44,6 +46,8 @@ class Station:
     mirrors: Mirrors
     leases: Leases
     streams: Streams
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
+    """Credentials that gateways add, by their names in the policy."""
     catalogue: Mapping[str, AgentEntry] = field(default_factory=lambda: CATALOGUE)
     pace: Pace = Pace()
     clock: Callable[[], float] = time.time

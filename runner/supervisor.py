@@ -13,6 +13,7 @@ import structlog
 
 from runner.attendance import Attendance
 from runner.errors import (
+    NotEquippedError,
     RepoSettingsError,
     RunnerError,
     SandboxLostError,
@@ -210,6 +211,7 @@ class LiveRun:
             attendance = Attendance(
                 launch=launch,
                 base_commit=prepared.base_commit,
+                secrets=self._station.secrets,
                 sandbox=sandbox,
                 narration=self._preparation.narration(launch, prepared),
                 outlet=self._outlet,
@@ -302,7 +304,7 @@ class LiveRun:
 
 
 def _failure(error: RunnerError) -> Finished:
-    if isinstance(error, RepoSettingsError):
+    if isinstance(error, RepoSettingsError | NotEquippedError):
         return Finished(outcome="failed", reason=str(error))
     said = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), "")
     return Finished(outcome="failed", reason=f"{said}{error}", infrastructure=True)

@@ -40,6 +40,8 @@ class WorkerConfig:
     token: SecretStr
     images: Mapping[str, str]
     """Tags or digests by the names that `.errand.yml` and the catalogue use; `default` must be there."""
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
+    """Credentials that gateways add, by their names in the policy."""
     slots: int = 4
     pool: str = "default"
     version: str = "0"
@@ -77,6 +79,7 @@ class Worker:
             host=host,
             runs=config.data_dir.absolute() / "runs",
             images=config.images,
+            secrets=config.secrets,
             backend=self._backend,
             serve=serve,
             mirrors=Mirrors(config.data_dir / "mirrors"),

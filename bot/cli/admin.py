@@ -8,15 +8,26 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from bot.cli.output import EXIT_FAILED, complain, out, print_facts, print_json, print_table
-from bot.cli.task import with_store
-from bot.doctor import Finding, examine
-from bot.settings import load_settings
+from bot.cli.database import with_store
+from bot.cli.output import (
+    EXIT_FAILED,
+    complain,
+    inform,
+    print_facts,
+    print_findings,
+    print_json,
+    print_table,
+    say,
+)
+from bot.doctor import Part, examine
+from bot.errors import SettingsError
+from bot.settings import PREFIX, load_settings
 from bot.store import audit
 from bot.store.audit import AuditReport
 from bot.store.engine import Store
 from policies.load import load_policy
 from runner.images.build import ensure_image, list_images
+from runner.images.context import DEFAULT, IMAGES
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
@@ -36,44 +47,45 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(policy_app, name="policy")
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    part: Annotated[
+        Part, typer.Argument(help="What runs on this machine: `up` is `serve` and `work` in one.")
+    ] = "up",
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Check every part of the chain, and say for each failure what to do."""
-    findings = asyncio.run(examine(load_settings()))
+    findings = asyncio.run(examine(load_settings(), part=part))
     if as_json:
         print_json([f.model_dump() for f in findings])
     else:
-        _print_findings(findings)
+        print_findings(findings)
     if not all(f.ok for f in findings):
         raise typer.Exit(EXIT_FAILED)
 
 
-def _print_findings(findings: list[Finding]) -> None:
-    for finding in findings:
-        sign = "[green]✓[/green]" if finding.ok else "[red]✗[/red]"
-        out.print(f"{sign} [bold]{finding.part}[/bold]", end="  ")
-        out.print(finding.text, markup=False, soft_wrap=True)
-
-
 @image_app.command("build")
 def image_build(
-    name: Annotated[str, typer.Argument(help="default, or claude-code.")] = "default",
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(IMAGES)}.")] = DEFAULT,
 ) -> None:
     """Build an image, from a registry's base or from one made on this machine. Safe twice."""
-    tag = ensure_image(name, progress=lambda line: out.print(line, markup=False))
-    out.print(tag, markup=False)
+    tag = ensure_image(name, progress=inform, docker_host=load_settings().docker_host)
+    say(tag)
 
 
 @image_app.command("list")
 def image_list(as_json: AsJson = False) -> None:
     """The images that were built here."""
-    images = list_images()
+    images = list_images(docker_host=load_settings().docker_host)
     if as_json:
         print_json([asdict(image) for image in images])
-        return
-    print_table(
-        ["image", "MB", "current"],
-        [(i.tag, i.size // 10**6, "yes" if i.current else "no") for i in images],
-    )
+    elif not images:
+        say("no images yet: `errand image build`")
+    else:
+        print_table(
+            ["image", "MB", "current"],
+            [(i.tag, i.size // 10**6, "yes" if i.current else "no") for i in images],
+        )
 
 
 @db_app.command("upgrade")
@@ -84,7 +96,7 @@ def db_upgrade() -> None:
         await store.upgrade()
         return await store.revision()
 
-    out.print(f"at revision {with_store(load_settings(), work)}")
+    say(f"at revision {with_store(load_settings(), work, upgraded=False)}")
 
 
 @config_app.command("show")
@@ -92,9 +104,7 @@ def config_show(as_json: AsJson = False) -> None:
     """The settings in force; secrets are masked."""
     settings = load_settings()
     shown = _masked(settings.model_dump())
-    shown["database_url"] = (
-        settings.database if not settings.database_url else _masked_url(settings.database_url)
-    )
+    shown["database_url"] = _masked_url(settings.database)
     shown["redis_url"] = _masked_url(settings.redis_url) or "embedded"
     if as_json:
         print_json(shown)
@@ -116,15 +126,15 @@ def _masked_url(url: str) -> str:
     return f"{scheme}://{'********' if credentials else ''}{at}{place}" if rest else url
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, object]:
+def _flat(value: dict[str, Any], prefix: str = PREFIX) -> dict[str, object]:
+    """By the names that the environment has for them."""
     flat: dict[str, object] = {}
     for key, inner in value.items():
+        name = f"{prefix}{key}".upper()
         if isinstance(inner, dict):
-            flat |= _flat(inner, f"{prefix}{key}.")
+            flat |= _flat(inner, f"{name}__")
         else:
-            flat[f"{prefix}{key}"] = (
-                "off" if inner is None and key in {"slack", "github"} else inner
-            )
+            flat[name] = "" if inner is None else inner
     return flat
 
 
@@ -140,13 +150,20 @@ def audit_verify() -> None:
     if report.broken_at is not None:
         complain(f"the record is broken at row {report.broken_at}: {report.reason}")
         raise typer.Exit(EXIT_FAILED)
-    out.print(f"{report.rows} rows, unbroken")
+    say(f"{report.rows} rows, unbroken")
 
 
 @policy_app.command("check")
-def policy_check(file: Annotated[Path, typer.Argument(help="The policy file.")]) -> None:
+def policy_check(
+    file: Annotated[
+        Path | None, typer.Argument(help="The policy file; ERRAND_POLICY_FILE if not given.")
+    ] = None,
+) -> None:
     """Say whether a policy file can be used, and what is wrong with it."""
-    policy = load_policy(file)
-    out.print(
+    path = file or load_settings().policy_file
+    if path is None:
+        raise SettingsError("there is no policy to check: name a file, or set ERRAND_POLICY_FILE")
+    policy = load_policy(path)
+    say(
         f"good: {len(policy.rules)} rules, {len(policy.repos)} repositories, hash {policy.hash[:12]}"
     )

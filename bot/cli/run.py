@@ -1,6 +1,5 @@
 """`errand up | serve | work | demo`: the processes."""
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -26,7 +25,7 @@ def _settings() -> Settings:
 
 
 def up() -> None:
-    """Everything in one process: a small team's whole installation."""
+    """Everything in one process: a small team's whole installation. Ctrl-C ends it; tasks go on at the next start."""
     processes.run_until_signalled(processes.up(_settings()))
 
 
@@ -44,15 +43,19 @@ def demo(
     say: Annotated[str, typer.Option(help="What to ask for.")] = DEFAULT_REQUEST,
     *,
     chat: Annotated[
-        bool, typer.Option("--chat", help="Go on in an interactive conversation.")
+        bool,
+        typer.Option(
+            "--chat", help="Go on in conversation: a line is a message, /new starts anew."
+        ),
     ] = False,
     keep: Annotated[
         bool, typer.Option("--serve", help="Stay up, so that the pull request opens in a browser.")
     ] = False,
-    verbose: Annotated[bool, typer.Option(help="Show the logs too.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs too.")] = False,
 ) -> None:
     """A whole errand on this machine, without any account: sample repository, sandbox, pull request."""
-    set_up_logs(json=False, level="info" if verbose else "error")
-    succeeded = asyncio.run(Demo(request=say, chat=chat, keep=keep).run())
-    if not succeeded:
+    set_up_logs(json=False, level="info" if verbose else "critical")
+    demonstration = Demo(request=say, chat=chat, keep=keep)
+    processes.run_until_signalled(demonstration.run())
+    if not demonstration.succeeded:
         raise typer.Exit(EXIT_FAILED)

@@ -1,23 +1,24 @@
 """`errand task`: what was asked for, how it went, and a hand on it."""
 
-import asyncio
 import gzip
 import json
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+import sys
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
+from bot.cli.database import with_store
 from bot.cli.output import (
     EXIT_FAILED,
     EXIT_NOT_FOUND,
     complain,
-    out,
+    heading,
     print_facts,
     print_json,
     print_table,
+    say,
 )
 from bot.handin import HandIns
 from bot.intake import utc_now
@@ -33,23 +34,11 @@ from integrations.channel import Mark
 from runner.protocol import RunKey
 
 app = typer.Typer(help="Tasks: list, show, logs, stop, retry.", no_args_is_help=True)
-T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 TaskId = Annotated[str, typer.Argument(help="The task's id, or enough of its beginning or end.")]
+SHORT = 8
+"""So much of the end of an id tells a task from others."""
 CLI_ACTOR = "cli:operator"
-
-
-def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Run something on the store of these settings."""
-
-    async def run() -> T:
-        store = Store(settings.database)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
 
 
 async def _find(conn: AsyncConnection, wanted: str) -> TaskRow:
@@ -86,10 +75,20 @@ def list_(
     if as_json:
         print_json([row.model_dump(mode="json", exclude={"grant"}) for row in rows])
         return
+    if not rows:
+        say("no tasks yet" if not live else "no task is under way")
+        return
     print_table(
-        ["task", "state", "repo", "asked by", "when", "title"],
+        ["task", "state", "repo", "asked by", "when (UTC)", "title"],
         [
-            (t.id, t.state, t.repo, t.requester_name, f"{t.created_at:%Y-%m-%d %H:%M}", t.title)
+            (
+                t.id[-SHORT:],
+                t.state,
+                t.repo,
+                t.requester_name,
+                f"{t.created_at:%m-%d %H:%M}",
+                t.title,
+            )
             for t in rows
         ],
     )
@@ -120,13 +119,13 @@ def _print_task(found: dict[str, Any]) -> None:
              "pull_url", "reason", "policy_hash", "round", "fence", "created_at", "ended_at")  # fmt: skip
     print_facts({name: found["task"][name] for name in shown})
     for run in found["runs"]:
-        out.print(f"\n[bold]run {run['fence']}[/bold]")
+        heading(f"run {run['fence']}")
         cost = run["view"].get("cost_usd")
         names = ("host", "agent", "image", "image_digest", "base_commit", "queued_at", "started_at",
                  "ended_at", "outcome", "reason")  # fmt: skip
         facts: dict[str, object] = {name: run[name] for name in names}
         print_facts({**facts, "cost": "unknown" if cost is None else f"${cost:.2f}"})
-    out.print("\n[bold]decisions[/bold]")
+    heading("decisions")
     print_table(
         ["at", "who", "what", "decision", "detail"],
         [
@@ -163,7 +162,7 @@ def logs(
             event = item["event"]
             rest = {k: v for k, v in event.items() if k != "kind" and v not in ("", None, [])}
             line = f"{item['at']} run {item['run']['fence']} {event['kind']} {json.dumps(rest)}"
-            out.print(line, markup=False, soft_wrap=True)
+            say(line)
 
 
 def _print_transcript(settings: Settings, row: TaskRow) -> None:
@@ -171,9 +170,7 @@ def _print_transcript(settings: Settings, row: TaskRow) -> None:
     if not path.exists():
         complain(f"run {row.fence} has no transcript yet")
         raise typer.Exit(EXIT_NOT_FOUND)
-    out.print(
-        gzip.decompress(path.read_bytes()).decode(errors="replace"), markup=False, soft_wrap=True
-    )
+    sys.stdout.write(gzip.decompress(path.read_bytes()).decode(errors="replace"))
 
 
 @app.command()
@@ -188,7 +185,7 @@ def stop(task: TaskId) -> None:
     if not with_store(load_settings(), work):
         complain("it has ended already, or is being published")
         raise typer.Exit(EXIT_FAILED)
-    out.print("stopping")
+    say("stopping")
 
 
 @app.command()
@@ -222,4 +219,4 @@ def retry(task: TaskId) -> None:
     if not with_store(load_settings(), work):
         complain("it has not ended yet")
         raise typer.Exit(EXIT_FAILED)
-    out.print("queued again")
+    say("queued again")

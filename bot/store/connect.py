@@ -63,7 +63,7 @@ def open_migration_engine(url: URL) -> AsyncEngine:
 def _sqlite(url: URL, *, write: bool, foreign_keys: bool) -> AsyncEngine:
     engine = create_async_engine(
         url,
-        pool_size=1 if write else 4,  # writers queue up here, fairly, not in SQLite's busy loop
+        pool_size=1 if write else 4,  # writers take turns before, and not in SQLite's busy loop
         max_overflow=0,
         pool_timeout=WAIT_SECONDS,
         hide_parameters=True,

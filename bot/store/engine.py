@@ -10,8 +10,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bot.store import schema
-from bot.store.connect import STATEMENT_SECONDS, open_engine, open_migration_engine, parse
+from bot.store.connect import (
+    STATEMENT_SECONDS,
+    WAIT_SECONDS,
+    open_engine,
+    open_migration_engine,
+    parse,
+)
 from bot.store.errors import StoreUnavailableError, store_error
+from bot.store.turns import Turns
 
 WRITER = text("SELECT pg_advisory_xact_lock(4919131752989213764)")  # "Errand" in ASCII, roughly
 
@@ -24,6 +31,7 @@ class Store:
         open_for = partial(open_engine, self._url, statement_seconds=statement_seconds)
         self._writer = open_for(write=True)
         self._reader = open_for(write=False)
+        self._turns = Turns(wait_seconds=WAIT_SECONDS)
 
     @property
     def dialect(self) -> str:
@@ -31,13 +39,14 @@ class Store:
         return self._url.get_backend_name()
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    async def begin(self, *, urgent: bool = False) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write: committed at the end of the block, rolled back by an exception.
 
         There is one at a time in the whole installation, on PostgreSQL as on SQLite; so what was read
-        inside it still holds when it writes. Keep it short and never wait for the network in it.
+        inside it still holds when it writes. Keep it short and never wait for the network in it. `urgent` is
+        for what somebody outside waits for.
         """
-        async with _transaction(self._writer) as tx:
+        async with self._turns.turn(urgent=urgent), _transaction(self._writer) as tx:
             if self.dialect == "postgresql":
                 await tx.execute(WRITER)
             yield tx

@@ -51,6 +51,14 @@ async def of_task(
     return [_row(row) for row in rows.mappings()]
 
 
+async def last(conn: AsyncConnection, task: str, *, fence: int, kind: str) -> EventRow | None:
+    """The last event of this kind in a run."""
+    mine = (table.c.task == task, table.c.fence == fence, table.c.kind == kind)
+    query = select(table).where(*mine).order_by(table.c.at.desc(), table.c.seq.desc()).limit(1)
+    row = (await conn.execute(query)).mappings().first()
+    return None if row is None else _row(row)
+
+
 def _row(row: RowMapping) -> EventRow:
     record = EventRecord.model_validate(
         {

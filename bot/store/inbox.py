@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import ValidationError
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -40,10 +41,13 @@ async def insert_many(
 
 
 async def new(conn: AsyncConnection, *, limit: int) -> list[InboxRow]:
-    """Oldest first."""
-    columns = (table.c[name] for name in InboxRow.model_fields)
-    query = select(*columns).where(table.c.state == NEW).order_by(table.c.id).limit(limit)
-    return [InboxRow.model_validate(dict(row)) for row in (await conn.execute(query)).mappings()]
+    """Oldest first. `ValidationError` if one of them is `unreadable`."""
+    return [InboxRow.model_validate(row) for row in await _new(conn, limit)]
+
+
+async def unreadable(conn: AsyncConnection, *, limit: int) -> list[int]:
+    """Of what `new` would read, the ids of rows that it can't: damaged, or of another version."""
+    return [int(row["id"]) for row in await _new(conn, limit) if not _readable(row)]
 
 
 async def finish(
@@ -56,6 +60,20 @@ async def fail(tx: AsyncConnection, row_id: int, *, error: str) -> int:
     """Note a failed attempt; the number of them so far. The row stays new."""
     changes = update(table).where(table.c.id == row_id).values(tries=table.c.tries + 1, error=error)
     return int((await tx.execute(changes.returning(table.c.tries))).scalar_one())
+
+
+async def _new(conn: AsyncConnection, limit: int) -> list[dict[str, Any]]:
+    columns = (table.c[name] for name in InboxRow.model_fields)
+    query = select(*columns).where(table.c.state == NEW).order_by(table.c.id).limit(limit)
+    return [dict(row) for row in (await conn.execute(query)).mappings()]
+
+
+def _readable(row: dict[str, Any]) -> bool:
+    try:
+        InboxRow.model_validate(row)
+    except ValidationError:
+        return False
+    return True
 
 
 async def backlog(conn: AsyncConnection) -> int:

@@ -22,6 +22,12 @@ def head() -> str:
     return newest
 
 
+def is_known(version: str) -> bool:
+    """False for a version that only a newer Errand has."""
+    script = ScriptDirectory(str(MIGRATIONS))
+    return version in {step.revision for step in script.walk_revisions()}
+
+
 def revision(connection: Connection) -> str | None:
     """The version that the database has; None if it has no schema yet."""
     return MigrationContext.configure(connection).get_current_revision()

@@ -32,7 +32,7 @@ class _Printed:
 class ConsoleChannel:
     """Prints replies to `out`; `lines`, where given, are what the person types.
 
-    The first line starts a conversation and further lines go on in it; `/new` starts another.
+    Lines go on in the conversation that the first of them or `say` started; `/new` starts another.
     """
 
     out: Console
@@ -44,6 +44,7 @@ class ConsoleChannel:
     _marks: set[tuple[str, Mark]] = field(default_factory=set)
     _finals: dict[str, Final] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _current: Conversation | None = None
 
     async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
         message_id = str(len(self._printed) + 1)
@@ -87,17 +88,17 @@ class ConsoleChannel:
         """Hand in what is typed, until the lines end."""
         if self.lines is None:
             return
-        conversation: Conversation | None = None
         async for line in self.lines:
             text = line.strip()
             if text == NEW or text.startswith(f"{NEW} "):
-                conversation, text = None, text.removeprefix(NEW).strip()
+                self._current, text = None, text.removeprefix(NEW).strip()
             if text:
-                conversation = await self._say(text, receive, conversation)
+                await self._say(text, receive)
 
     async def say(self, text: str, receive: Receive) -> Conversation:
         """Start a conversation with this text; it is stored when this returns."""
-        return await self._say(text, receive, None)
+        self._current = None
+        return await self._say(text, receive)
 
     async def ended(self, conversation: Conversation) -> Final:
         """Wait for the word that ends this conversation's errand."""
@@ -112,11 +113,9 @@ class ConsoleChannel:
     async def close(self) -> None:
         return None
 
-    async def _say(
-        self, text: str, receive: Receive, conversation: Conversation | None
-    ) -> Conversation:
+    async def _say(self, text: str, receive: Receive) -> Conversation:
         message_id = str(ULID())
-        conversation = conversation or Conversation(
+        conversation = self._current = self._current or Conversation(
             channel=self.name, place=PLACE, thread=message_id
         )
         await receive(

@@ -19,6 +19,8 @@ class AgentEntry:
     """A name that the worker's table of images knows."""
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    connections: tuple[str, ...] = ()
+    """Those of the policy's `connections` that it cannot do without."""
     repairs: bool = False
     """True if a further prompt can make it mend what it did."""
     brief: str = ""
@@ -53,9 +55,22 @@ _ENTRIES = (
                 "ANTHROPIC_BASE_URL": "http://anthropic.llm.internal",
                 # The gateway puts the real credential in its place.
                 "ANTHROPIC_API_KEY": "held-by-the-gateway",
+                "CLAUDE_CODE_EXECUTABLE": "/usr/local/bin/claude",
+                # No updates, telemetry, error reports or surveys: none of it is let through anyhow.
                 "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+                "DISABLE_AUTOUPDATER": "1",
+                "DISABLE_TELEMETRY": "1",
+                "DISABLE_ERROR_REPORTING": "1",
+                "DISABLE_FEEDBACK_COMMAND": "1",
+                # Its plan is what people see on the card.
+                "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
+                # A guess at the next prompt would send the whole conversation once more, for nobody.
+                "CLAUDE_CODE_ENABLE_PROMPT_SUGGESTION": "false",
+                # What is put off until later would never come: the container ends with the work.
+                "CLAUDE_CODE_DISABLE_CRON": "1",
             }
         ),
+        connections=("anthropic",),
         repairs=True,
         brief=_BRIEF,
     ),

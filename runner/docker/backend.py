@@ -57,7 +57,7 @@ class DockerBackend:
         try:
             return await self._engine.running(lambda api: examine(api, image=self._image))
         except SandboxLostError as exc:
-            return [f"{exc}. Start Docker, or let ERRAND name the right Docker host."]
+            return [str(exc)]
 
     def close(self) -> None:
         """Close connections; containers go on. A backend that is used again opens new ones."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -28,6 +29,7 @@ NAME_LABEL: Final = "errand.image"
 CODE_LABEL: Final = "errand.code"
 BASE_LABEL: Final = "errand.base"
 _KEPT_LINES: Final = 20
+_LINE_WIDTH: Final = 76
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +155,9 @@ class _Builder:
         said: list[str] = []
         for step in steps:
             text = str(step.get("error") or step.get("stream") or "").strip()
+            if text.startswith("Step "):
+                self._progress(textwrap.shorten(text, _LINE_WIDTH, placeholder=" …"))
             if text:
-                self._progress(text)
                 said = [*said, text][-_KEPT_LINES:]
             if "error" in step:
                 raise SandboxStartError(f"image {name} was not built: {' / '.join(said)}")

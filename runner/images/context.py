@@ -60,13 +60,19 @@ def pins(name: str) -> dict[str, bytes]:
 
 def image_tag(name: str) -> str:
     """Changes with everything that the image is made from, but for its base."""
-    own = pins(name).values()
+    own = _programs(name)
     return f"errand-{name}:{_hash(code_hash().encode(), *own) if own else code_hash()}"
 
 
 def programs_tag(name: str) -> str:
     """The image below an image with programs of its own; changes with them, not with our code."""
-    return f"errand-{name}-programs:{_hash(dockerfile(), *pins(name).values())}"
+    return f"errand-{name}-programs:{_hash(dockerfile(), *_programs(name))}"
+
+
+def _programs(name: str) -> tuple[bytes, ...]:
+    """What decides on an image's own programs; empty if it has none."""
+    how = resources.files("runner.images").joinpath("programs.py").read_bytes()
+    return (how, *pins(name).values()) if pins(name) else ()
 
 
 def current_tags() -> frozenset[str]:

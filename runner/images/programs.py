@@ -78,15 +78,18 @@ def _install(name: str, root: Path, cpu: str) -> None:
     for file, content in pins(name).items():
         packages.joinpath(file).write_bytes(content)
     node, npm = root / _NODE / "bin/node", root / _NODE / "lib/node_modules/npm/bin/npm-cli.js"
-    done = subprocess.run(  # noqa: S603 - our own copies, fixed arguments
-        [str(node), str(npm), "ci", *_FLAGS, f"--cpu={cpu}"],
-        cwd=packages,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        text=True,
-        timeout=_NPM_SECONDS,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - our own copies, fixed arguments
+            [str(node), str(npm), "ci", *_FLAGS, f"--cpu={cpu}"],
+            cwd=packages,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            text=True,
+            timeout=_NPM_SECONDS,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise SandboxStartError(f"npm ci took longer than {_NPM_SECONDS} seconds") from exc
     if done.returncode != 0:
         raise SandboxStartError(f"npm ci failed: {done.stdout[-_TAIL:].strip()}")
     if name == CLAUDE_CODE:

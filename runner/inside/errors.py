@@ -5,6 +5,7 @@ InsideError
 ├── HeadError         a request head is not what the grammar allows: answer with `status`
 ├── BodyError         a request body breaks its own framing: close the connection
 ├── EgressDeniedError policy or an address check says no: say so and close
+├── UpstreamError     a server's answer cannot be passed on: say so to the client
 ├── RecipeError       a request to the script agent holds no recipe that can run: tell the person
 ├── RpcError          the script agent answers a request with this error
 └── GitReadError      git could not read what was asked for: refuse the push
@@ -35,6 +36,10 @@ class EgressDeniedError(InsideError):
         super().__init__(reason)
         self.reason = reason
         self.rule = rule
+
+
+class UpstreamError(InsideError):
+    """The sentence is for the client."""
 
 
 class RecipeError(InsideError):

@@ -16,13 +16,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from policies.connections import LlmAccess, connections_from_json
 from policies.egress import EgressRules
 from policies.egress import rules_from_json as egress_from_json
 from policies.publish import PublishRules
 from policies.publish import rules_from_json as publish_from_json
+from runner.inside.audit import Audit, Dialled
 from runner.inside.errors import GitReadError
 from runner.inside.githttp import GitEndpoint
-from runner.inside.passage import Dialled, Passage
+from runner.inside.models import ModelEndpoint
+from runner.inside.passage import Passage
 from runner.inside.quarantine import Quarantine, Target
 from runner.inside.route import Dial, Resolve, dial, resolve
 from runner.inside.splice import IDLE_SECONDS
@@ -31,6 +34,8 @@ from runner.inside.wire import Letter, Transcript, letters
 PASSAGES = 64
 _BACKLOG = 128
 _MESSAGE_BYTES = 1024
+# A model that does not stream is silent while it thinks.
+MODEL_PATIENCE = 2
 _HAND_SECONDS = 5.0
 _CREDENTIALS = struct.Struct("3i")
 _CODE = Path(__file__).resolve().parents[2]
@@ -49,11 +54,20 @@ class Gateway:
         self._transcript = transcript
         self._quarantine = quarantine
         self._rules = EgressRules()
+        self._connections: Mapping[str, LlmAccess] = {}
         self._slots = threading.BoundedSemaphore(PASSAGES)
+        audit = Audit(transcript)
         self._passage = Passage(
             rules=lambda: self._rules,
             git=GitEndpoint(quarantine=quarantine, transcript=transcript),
-            transcript=transcript,
+            models=ModelEndpoint(
+                connections=lambda: self._connections,
+                audit=audit,
+                resolve=resolve,
+                dial=dial,
+                idle_seconds=MODEL_PATIENCE * idle_seconds,
+            ),
+            audit=audit,
             resolve=resolve,
             dial=dial,
             idle_seconds=idle_seconds,
@@ -65,13 +79,14 @@ class Gateway:
             return "the message is no policy"
         egress = egress_from_json(msg)
         publish = publish_from_json(msg.get("publish", {}))
-        if egress is None or publish is None:
+        connections = connections_from_json(msg.get("connections", []))
+        if egress is None or publish is None or connections is None:
             return "the policy is not understood"
         try:
             self._open(msg, publish)
         except (GitReadError, OSError) as exc:
             return f"the quarantine cannot be made: {exc}"
-        self._rules = egress
+        self._rules, self._connections = egress, connections
         return None
 
     def _open(self, msg: Mapping[str, Any], publish: PublishRules) -> None:

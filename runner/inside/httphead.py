@@ -1,7 +1,7 @@
 """One HTTP/1.1 request head by a tiny grammar. What proxies and servers read in two ways is refused."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from policies.egress import canonical_host
@@ -131,10 +131,25 @@ def _check_connection(headers: Headers) -> None:
 
 def forwarded(head: Head) -> bytes:
     """The head as it goes on: our Host, nothing of the hop before, and no second request after this one."""
-    dropped = _HOP_BY_HOP | _listed(head.headers)
-    kept = [(name, value) for name, value in head.headers if name not in dropped]
-    added = [(b"host", head.host.encode()), *kept, (b"connection", b"close")]
+    added = [(b"host", head.host.encode()), *kept(head), (b"connection", b"close")]
     return _block(f"{head.method} {head.target} HTTP/1.1".encode(), added)
+
+
+def rewritten(
+    head: Head, *, target: str, dropped: Iterable[str], added: Mapping[str, str]
+) -> bytes:
+    """The head with another target and other headers; `added` holds the Host."""
+    gone = {name.encode() for name in (*dropped, *added)}
+    ours = [(name.encode(), value.encode()) for name, value in added.items()]
+    theirs = [(name, value) for name, value in kept(head) if name not in gone]
+    headers = [*ours, *theirs, (b"connection", b"close")]
+    return _block(f"{head.method} {target} HTTP/1.1".encode(), headers)
+
+
+def kept(head: Head) -> list[tuple[bytes, bytes]]:
+    """The headers that are not for the hop before only."""
+    dropped = _HOP_BY_HOP | _listed(head.headers)
+    return [(name, value) for name, value in head.headers if name not in dropped]
 
 
 def response(status: str, *, headers: Iterable[tuple[str, str]] = (), body: str = "") -> bytes:

@@ -3,30 +3,22 @@
 import contextlib
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
+from policies.connections import DOMAIN
 from policies.egress import Allow, Deny, EgressRules, decide
+from runner.inside.audit import BAD_GATEWAY, FORBIDDEN, Audit, Dialled, refuse
 from runner.inside.errors import BodyError, EgressDeniedError, HeadError, HelloError
 from runner.inside.githttp import HOST as GIT_HOST
 from runner.inside.githttp import GitEndpoint
-from runner.inside.httphead import Head, forwarded, response
+from runner.inside.httphead import Head, forwarded
 from runner.inside.incoming import Incoming
+from runner.inside.models import ModelEndpoint
 from runner.inside.route import Dial, Resolve, checked, connect
 from runner.inside.sni import ACCESS_DENIED
 from runner.inside.splice import IDLE_SECONDS, Flow, background, farewell
-from runner.inside.wire import Transcript
 
 _HTTP_PORT = 80
-_BAD_GATEWAY = "502 Bad Gateway"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialled:
-    """What the acceptor says about a socket: the name behind the address that was dialled, and the port."""
-
-    host: str
-    port: int
 
 
 class Passage:
@@ -37,14 +29,16 @@ class Passage:
         *,
         rules: Callable[[], EgressRules],
         git: GitEndpoint,
-        transcript: Transcript,
+        models: ModelEndpoint,
+        audit: Audit,
         resolve: Resolve,
         dial: Dial,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._rules = rules
         self._git = git
-        self._transcript = transcript
+        self._models = models
+        self._audit = audit
         self._resolve = resolve
         self._dial = dial
         self._idle_seconds = idle_seconds
@@ -56,17 +50,24 @@ class Passage:
         with contextlib.suppress(OSError, BodyError):
             if dialled == Dialled(host=GIT_HOST, port=_HTTP_PORT):
                 self._serve_git(incoming, dialled)
+            elif dialled.host.endswith(f".{DOMAIN}") and dialled.port == _HTTP_PORT:
+                self._serve_model(incoming, dialled)
             elif mode == "http":
                 self._serve_http(incoming, dialled)
             elif mode == "splice":
                 self._serve_tls(incoming, dialled)
             else:
-                self._deny(dialled, f"port {dialled.port} is not open to any host")
+                self._audit.deny(dialled, f"port {dialled.port} is not open to any host")
 
     def _serve_git(self, incoming: Incoming, dialled: Dialled) -> None:
         head = self._head(incoming, dialled)
         if head is not None:
             self._git.serve(incoming, head)
+
+    def _serve_model(self, incoming: Incoming, dialled: Dialled) -> None:
+        head = self._head(incoming, dialled)
+        if head is not None:
+            self._models.serve(incoming, head, dialled)
 
     def _serve_tls(self, incoming: Incoming, dialled: Dialled) -> None:
         try:
@@ -74,10 +75,10 @@ class Passage:
             allow = self._decide(dialled, scheme="https", named=hello.host)
             addresses = checked(allow, resolve=self._resolve)
         except (HelloError, EgressDeniedError, TimeoutError) as exc:
-            self._deny(dialled, str(exc), rule=getattr(exc, "rule", ""))
+            self._audit.deny(dialled, str(exc), rule=getattr(exc, "rule", ""))
             farewell(incoming.sock, ACCESS_DENIED)
             return
-        self._allow(allow, addresses[0])
+        self._audit.allow(allow, addresses[0])
         self._through(incoming, allow, addresses, lambda flow: _tunnel(flow, first))
 
     def _serve_http(self, incoming: Incoming, dialled: Dialled) -> None:
@@ -88,10 +89,10 @@ class Passage:
             allow = self._decide(dialled, scheme="http", named=head.host)
             addresses = checked(allow, resolve=self._resolve)
         except EgressDeniedError as exc:
-            self._deny(dialled, exc.reason, rule=exc.rule)
-            _refuse(incoming, "403 Forbidden", dialled, exc.reason)
+            self._audit.deny(dialled, exc.reason, rule=exc.rule)
+            refuse(incoming, FORBIDDEN, dialled, exc.reason)
             return
-        self._allow(allow, addresses[0])
+        self._audit.allow(allow, addresses[0])
         self._through(
             incoming, allow, addresses, lambda flow: _exchange(flow, incoming=incoming, head=head)
         )
@@ -101,11 +102,11 @@ class Passage:
         try:
             return incoming.head()
         except HeadError as exc:
-            self._deny(dialled, exc.reason)
-            _refuse(incoming, f"{exc.status} Refused", dialled, exc.reason)
+            self._audit.deny(dialled, exc.reason)
+            refuse(incoming, f"{exc.status} Refused", dialled, exc.reason)
         except TimeoutError as exc:
-            self._deny(dialled, str(exc))
-            _refuse(incoming, "408 Request Timeout", dialled, str(exc))
+            self._audit.deny(dialled, str(exc))
+            refuse(incoming, "408 Request Timeout", dialled, str(exc))
         return None
 
     def _decide(self, dialled: Dialled, *, scheme: str, named: str) -> Allow:
@@ -130,52 +131,17 @@ class Passage:
         try:
             address, server = connect(addresses, allow.port, dial=self._dial)
         except OSError as exc:
-            self._closed(allow, reason=f"no connection: {exc}")
+            self._audit.closed(allow, reason=f"no connection: {exc}")
             if allow.mode == "http":
                 dialled = Dialled(host=allow.host, port=allow.port)
-                _refuse(incoming, _BAD_GATEWAY, dialled, "the host does not answer")
+                refuse(incoming, BAD_GATEWAY, dialled, "the host does not answer")
             return
         with server:
             flow = Flow(incoming.sock, server, idle_seconds=self._idle_seconds)
             try:
                 run(flow)
             finally:
-                self._closed(allow, flow=flow, address=address)
-
-    def _allow(self, allow: Allow, address: str) -> None:
-        self._transcript.write(
-            "decision",
-            verdict="allow",
-            host=allow.host,
-            port=allow.port,
-            rule=allow.rule,
-            reason="",
-            address=address,
-        )
-
-    def _deny(self, dialled: Dialled, reason: str, *, rule: str = "") -> None:
-        self._transcript.write(
-            "decision",
-            verdict="deny",
-            host=dialled.host,
-            port=dialled.port,
-            rule=rule,
-            reason=reason,
-            address="",
-        )
-
-    def _closed(
-        self, allow: Allow, *, flow: Flow | None = None, address: str = "", reason: str = ""
-    ) -> None:
-        self._transcript.write(
-            "closed",
-            host=allow.host,
-            port=allow.port,
-            sent=flow.sent if flow else 0,
-            received=flow.received if flow else 0,
-            address=address,
-            reason=reason,
-        )
+                self._audit.closed(allow, flow=flow, address=address)
 
 
 def _tunnel(flow: Flow, first: bytes) -> None:
@@ -200,10 +166,3 @@ def _send_body(flow: Flow, incoming: Incoming, head: Head) -> None:
             flow.send(b"0\r\n\r\n")
     except (OSError, BodyError):
         flow.abort()
-
-
-def _refuse(incoming: Incoming, status: str, dialled: Dialled, reason: str) -> None:
-    told = reason.encode("ascii", "replace").decode("ascii")
-    denied = ("x-errand-denied", f"host={dialled.host}; reason={told}")
-    body = f"Errand's gateway did not let this request through: {reason}\n"
-    farewell(incoming.sock, response(status, headers=[denied], body=body))

@@ -35,6 +35,12 @@ class Flow:
         self.sent += len(data)
         self._moved_at = time.monotonic()
 
+    def answer(self, data: bytes) -> None:
+        """Pass on what was read from the server already. Raises OSError."""
+        self._client.sendall(data)
+        self.received += len(data)
+        self._moved_at = time.monotonic()
+
     def abort(self) -> None:
         """Nothing more goes through; whoever waits wakes up."""
         for sock in (self._client, self._server):

@@ -86,7 +86,7 @@ async def child(name: Name) -> AsyncIterator[Child]:
 
 @contextlib.contextmanager
 def _running(argv: list[str]) -> Iterator[int]:
-    with subprocess.Popen(argv, cwd=ROOT, env=dict(os.environ)) as process:  # noqa: S603 - ours
+    with subprocess.Popen(argv, cwd=ROOT, env=dict(os.environ)) as process:
         try:
             yield process.pid
         finally:

@@ -100,4 +100,4 @@ def ratio(ours: Sequence[float], baseline: Sequence[float]) -> float:
 
 def _rounded(value: float) -> float:
     """Three figures are more than a shared machine can repeat."""
-    return float(f"{value:.3g}") if value < 1000 else float(round(value))  # noqa: PLR2004 - as said
+    return float(f"{value:.3g}") if value < 1000 else float(round(value))

@@ -5,8 +5,6 @@ Run: python -m tests.bench.slack_ingress
 """
 
 import asyncio
-import hashlib
-import hmac
 import json
 import multiprocessing
 import resource
@@ -15,7 +13,7 @@ import sys
 import time
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from pydantic import SecretStr
 from typing_extensions import override
 
@@ -24,6 +22,7 @@ from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
 from integrations.slack.identity import Identity
+from tests.bench.children import bare
 from tests.support.slack_payloads import BOT, SIGNING_SECRET, payload, signed
 
 REQUESTS = 8000
@@ -47,20 +46,6 @@ def ours() -> FastAPI:
     assert router is not None
     app = FastAPI()
     app.include_router(router)
-    return app
-
-
-def bare() -> FastAPI:
-    app = FastAPI()
-
-    @app.post("/slack/events")
-    async def events(request: Request) -> Response:
-        body = await request.body()
-        to_sign = b"v0:" + request.headers["x-slack-request-timestamp"].encode() + b":" + body
-        digest = hmac.new(SIGNING_SECRET.encode(), to_sign, hashlib.sha256).hexdigest()
-        good = hmac.compare_digest(f"v0={digest}", request.headers["x-slack-signature"])
-        return Response(status_code=200 if good else 401)
-
     return app
 
 

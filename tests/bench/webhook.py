@@ -34,7 +34,8 @@ async def measure(root: Path, console: Console) -> list[Figure]:
     numbers = itertools.count(1)
     found = {connections: _Measured() for connections in REQUESTS}
     async with child("slack") as slack, child("bare") as bare:
-        async with installed(root, slack_url=f"http://127.0.0.1:{slack.port}/api/") as site:
+        url = f"http://127.0.0.1:{slack.port}/api/"
+        async with installed(root, slack_url=url) as site:
             site.start("serve")
             await site.answers()
             await _ours(site, _mentions(numbers, 50), connections=4)

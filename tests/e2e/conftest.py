@@ -193,9 +193,8 @@ class Team:
         return task
 
 
-@pytest.fixture
-async def team(tmp_path: Path, world: Emulated, git: GitServer) -> AsyncIterator[Team]:
-    settings = {
+def slack_and_github(world: Emulated, git: GitServer) -> dict[str, str]:
+    return {
         "ERRAND_SLACK__BOT_TOKEN": SLACK_TOKEN,
         "ERRAND_SLACK__SIGNING_SECRET": SIGNING_SECRET,
         "ERRAND_SLACK__API_URL": f"{world.slack_url}/api/",
@@ -203,6 +202,11 @@ async def team(tmp_path: Path, world: Emulated, git: GitServer) -> AsyncIterator
         "ERRAND_GITHUB__API_URL": world.github_url,
         "ERRAND_GITHUB__GIT_URL": git.url,
     }
+
+
+@pytest.fixture
+async def team(tmp_path: Path, world: Emulated, git: GitServer) -> AsyncIterator[Team]:
+    settings = slack_and_github(world, git)
     policy = POLICY.format(channel=world.slack_channel, repo=REPO)
     async with installation(tmp_path / "e", policy=policy, settings=settings) as errand:
         await errand.up()

@@ -1,5 +1,7 @@
 """A mention becomes a pull request, and what else may become of it."""
 
+import json
+
 import pytest
 
 from bot.states import TaskState
@@ -111,3 +113,31 @@ async def test_a_reply_after_the_end_goes_on_on_the_same_branch(team: Team) -> N
     second = await team.errand.ended()
     assert (second.id, second.round, second.state) == (first.id, 2, TaskState.SUCCEEDED)
     assert len(await team.pulls()) == 1
+
+
+async def test_a_host_that_is_not_listed_is_refused_and_on_record(team: Team) -> None:
+    thread = await team.mention(
+        "look around\n```sh\ncurl -sS -o /dev/null -w 'status %{http_code}' http://denied.example.com/ || true\n"
+        "curl -sS https://denied.example.com/ || true\nsed -i s/helo/hello/ greet.py\n```"
+    )
+    task = await team.ends(thread)
+    assert task.state is TaskState.SUCCEEDED, task.reason
+    said = "".join(e.record.event.model_dump_json() for e in await team.errand.events())
+    assert "status 403" in said
+    shown = json.loads(team.errand.cli("task", "show", task.id, "--json").stdout)
+    refused = [a for a in shown["audit"] if a["action"] == "egress"]
+    assert [(a["decision"], a["detail"]["host"], a["detail"]["port"]) for a in refused] == [
+        ("deny", "denied.example.com", 80),
+        ("deny", "denied.example.com", 443),
+    ]
+
+
+async def test_a_workflow_file_is_not_published(team: Team) -> None:
+    thread = await team.mention(
+        "add ci\n```sh\nsed -i s/helo/hello/ greet.py\nmkdir -p .github/workflows\necho 'on: push' > .github/workflows/x.yml\n```"
+    )
+    task = await team.ends(thread)
+    assert task.state is TaskState.FAILED
+    await team.hears(thread, ".github/workflows", "protected", seconds=5)
+    assert await team.pulls() == []
+    assert team.git.sha(REPO, task.branch) is None

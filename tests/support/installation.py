@@ -39,9 +39,9 @@ async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float, what
             await asyncio.sleep(0.02)
 
 
-def free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 

@@ -54,11 +54,11 @@ class Office:
     spoken: Signal = field(default_factory=Signal)
     commanded: Signal = field(default_factory=Signal)
     finished: Signal = field(default_factory=Signal)
+    intake: Intake = field(init=False)
     _heard: int = 0
 
-    @property
-    def intake(self) -> Intake:
-        return Intake(store=self.store, arrived=self.arrived, now=self.clock.now)
+    def __post_init__(self) -> None:
+        self.intake = Intake(store=self.store, arrived=self.arrived, now=self.clock.now)
 
     @property
     def desk(self) -> Desk:

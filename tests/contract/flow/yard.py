@@ -1,6 +1,5 @@
 """The bus and its two ends: dispatcher and applier as they ship, and a host that does as the test says."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -60,7 +59,13 @@ class ScriptedHost:
             fixed = {"started": STARTED_SEQ, "finished": FINISHED_SEQ}
             seq = fixed.get(event.kind, self._seq)
         return EventRecord.model_validate(
-            {"run": run, "source": source, "seq": seq, "at": self._office.clock.now(), "event": event}
+            {
+                "run": run,
+                "source": source,
+                "seq": seq,
+                "at": self._office.clock.now(),
+                "event": event,
+            }
         )
 
     def started(self) -> Started:
@@ -160,7 +165,9 @@ class Yard:
         await self.dispatcher.reconcile()
 
     async def in_redis(self, task: str) -> dict[str, str]:
-        fields: dict[bytes, bytes] = await self.redis.hgetall(keys.task(task))
+        found = self.redis.hgetall(keys.task(task))
+        assert not isinstance(found, dict)
+        fields: dict[bytes, bytes] = await found
         return {name.decode(): value.decode() for name, value in fields.items()}
 
 
@@ -169,9 +176,3 @@ def done(*, changed: bool = True, **values: object) -> Finished:
     return Finished.model_validate(
         {"outcome": "done", "changed": changed, "head": head, "summary": "Fixed.", **values}
     )
-
-
-class BusWith(Bus):
-    """A bus on which something happens just before events are forgotten: what another loop does meanwhile."""
-
-    meanwhile: Callable[[], object] | None = None

@@ -112,6 +112,7 @@ def running(
     names: Mapping[str, list[str]] | None = None,
     addresses: Mapping[str, int] | None = None,
     args: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     path = where / "gw.sock"
     state = where / "quarantine"
@@ -121,7 +122,7 @@ def running(
     gateway_args = (world, f"--acceptor-uid={os.getuid()}", f"--socket={path}", f"--state={state}")
     acceptor_args = ("--unchecked", "--dns-port=0", f"--gateway={path}", "0=80", "0=443", "0=8000")
     with (
-        program(under_test, *gateway_args, *args) as gateway,
+        program(under_test, *gateway_args, *args, env=env) as gateway,
         program("runner.inside.acceptor", *acceptor_args) as acceptor,
     ):
         gateway.send("policy", rules)

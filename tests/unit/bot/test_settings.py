@@ -23,3 +23,20 @@ def test_the_promised_names_are_known() -> None:
         "ERRAND_GITHUB__TOKEN", "ERRAND_GITHUB__API_URL", "ERRAND_GITHUB__GIT_URL",
     }  # fmt: skip
     assert promised <= known_names()
+
+
+def test_a_secret_has_the_name_that_the_policy_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERRAND_SECRETS__ANTHROPIC_API_KEY", "sk-canary")
+    assert unknown_names(["ERRAND_SECRETS__ANTHROPIC_API_KEY"]) == []
+    settings = load_settings()
+    assert settings.secrets["ANTHROPIC_API_KEY"].get_secret_value() == "sk-canary"
+    assert "canary" not in repr(settings)
+
+
+def test_a_secret_that_no_header_can_carry_is_named_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ERRAND_SECRETS__KEY", "sk-canary\nX-More: 1")
+    with pytest.raises(SettingsError, match="ERRAND_SECRETS: KEY is empty, or") as raised:
+        load_settings()
+    assert "canary" not in str(raised.value)

@@ -45,3 +45,11 @@ def test_our_own_errors_stay() -> None:
 def test_a_missing_image_says_what_to_do() -> None:
     with pytest.raises(SandboxStartError, match="errand image build"), mapped(SandboxStartError):
         raise docker.errors.ImageNotFound("no such image: errand-default:1")
+
+
+def test_a_missing_image_of_an_agent_is_named_in_what_to_do() -> None:
+    with (
+        pytest.raises(SandboxStartError, match="`errand image build claude-code`"),
+        mapped(SandboxStartError),
+    ):
+        raise docker.errors.ImageNotFound("No such image: errand-claude-code:0123456789ab")

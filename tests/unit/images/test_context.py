@@ -1,9 +1,21 @@
 import io
+import json
 import sys
 import tarfile
 
+from runner.agents.catalogue import CATALOGUE
 from runner.images.base import mirror_of
-from runner.images.context import IMAGES, code_hash, context, dockerfile, image_tag, sources
+from runner.images.context import (
+    IMAGES,
+    code_hash,
+    context,
+    current_tags,
+    dockerfile,
+    image_tag,
+    pins,
+    programs_tag,
+    sources,
+)
 
 
 def test_the_programs_and_what_they_import_are_in_the_image() -> None:
@@ -37,6 +49,32 @@ def test_the_context_is_the_same_for_the_same_sources() -> None:
 def test_the_tag_is_a_hash_of_what_is_built() -> None:
     assert len(code_hash()) == 12
     assert image_tag("default") == f"errand-default:{code_hash()}"
+
+
+def test_an_image_with_programs_of_its_own_is_named_by_them_too() -> None:
+    assert image_tag("claude-code") != f"errand-claude-code:{code_hash()}"
+    assert current_tags() == {
+        image_tag("default"), image_tag("claude-code"), programs_tag("claude-code"),
+    }  # fmt: skip
+
+
+def test_every_agent_has_an_image() -> None:
+    assert {agent.image for agent in CATALOGUE.values()} <= set(IMAGES)
+
+
+def test_the_programs_of_claude_code_are_pinned_by_their_content() -> None:
+    package, lock = (json.loads(content) for content in pins("claude-code").values())
+    assert all(version[0].isdigit() for version in package["dependencies"].values())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert all("integrity" in entry and "resolved" not in entry for entry in packages.values())
+
+
+def test_claude_code_is_the_release_that_its_sdk_was_made_with() -> None:
+    _, lock = (json.loads(content) for content in pins("claude-code").values())
+    scope = lock["packages"]
+    cli = scope["node_modules/@anthropic-ai/claude-code"]["version"]
+    sdk = scope["node_modules/@anthropic-ai/claude-agent-sdk"]["version"]
+    assert cli.rpartition(".")[2] == sdk.rpartition(".")[2]
 
 
 def test_every_image_is_a_target_of_the_dockerfile() -> None:

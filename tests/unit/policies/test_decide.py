@@ -43,6 +43,13 @@ def test_a_grant_carries_all_that_a_run_needs() -> None:
     assert grant.publish.draft
 
 
+def test_a_grant_carries_model_connections_by_the_names_of_their_secrets() -> None:
+    [connection] = granted(repo="acme/web").connections
+    assert (connection.name, connection.secret) == ("anthropic", "ANTHROPIC_API_KEY")
+    assert (connection.header, connection.models) == ("x-api-key", ("claude-*",))
+    assert granted(person="slack:U0DANA", repo="acme/api").connections == ()
+
+
 def test_a_grant_survives_json() -> None:
     grant = granted(repo="acme/web")
     assert Grant.model_validate(grant.model_dump(mode="json")) == grant

@@ -217,6 +217,7 @@ def test_a_wrong_repository_is_named(body: str, said: str) -> None:
         "",
         "\\ud800.com",
         "git.internal",
+        "anthropic.llm.internal",
         "0x7f.1",
     ],
 )
@@ -238,6 +239,10 @@ def test_a_pattern_that_could_not_match_is_refused(glob: str) -> None:
         ('kind: llm, upstream: "https://u@api.acme.com", secret: KEY', "write https://host"),
         ('kind: llm, upstream: "https://api.acme.com:99999", secret: KEY', "write https://host"),
         ('kind: llm, upstream: "https://10.0.0.1/", secret: KEY', "write https://host"),
+        (
+            'kind: llm, upstream: "http://10.0.0.1", secret: KEY, private: false',
+            "write https://host",
+        ),
         ("kind: tcp, upstream: db.acme.com", "write host:port"),
         ('kind: tcp, upstream: "db.acme.com:0"', "write host:port"),
         ('kind: tcp, upstream: "db.acme.com:70000"', "write host:port"),
@@ -248,6 +253,25 @@ def test_a_wrong_connection_is_named(body: str, said: str) -> None:
     assert f"connections.c.upstream: {said}" in refused(
         f"version: 1\nconnections: {{c: {{{body}}}}}"
     )
+
+
+def test_a_private_model_server_may_be_an_address_without_tls() -> None:
+    body = 'kind: llm, upstream: "http://10.0.0.1:8000", secret: KEY, private: true'
+    connection = policy_of(f"version: 1\nconnections: {{c: {{{body}}}}}").connections["c"]
+    assert isinstance(connection, LlmConnection)
+    assert (connection.header, connection.private) == ("x-api-key", True)
+
+
+def test_a_header_that_frames_a_request_carries_no_secret() -> None:
+    body = 'kind: llm, upstream: "https://api.acme.com", secret: KEY, header: content-length'
+    said = refused(f"version: 1\nconnections: {{c: {{{body}}}}}")
+    assert "connections.c.header: write the header that carries the secret" in said
+
+
+def test_a_model_connection_can_be_called_by_a_host_name() -> None:
+    body = 'kind: llm, upstream: "https://api.acme.com", secret: KEY'
+    said = refused(f"version: 1\nconnections: {{c-: {{{body}}}}}")
+    assert "c- cannot be part of a host name" in said
 
 
 def test_a_pasted_key_is_not_repeated() -> None:

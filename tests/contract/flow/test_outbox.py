@@ -1,0 +1,268 @@
+"""What was said reaches its conversation: once, in order, however the channel behaves."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+from typing_extensions import override
+
+from bot.outbox import AUTH_SECONDS, LEASE_SECONDS, MAX_TRIES
+from bot.said import mark, say
+from bot.store import outbox
+from integrations.channel import Card, Conversation, Final, Mark, Notice, Reply
+from integrations.errors import (
+    AuthError,
+    MalformedPayloadError,
+    RateLimitedError,
+    RejectedError,
+    UnavailableError,
+)
+from integrations.testing import FakeChannel
+from tests.contract.flow.office import HERE, Office
+from tests.support.builders import a_conversation
+from tests.support.site import until
+from tests.support.store import a_message
+
+AWAY = UnavailableError("fake", "timeout")
+THERE = a_conversation(thread="2.0")
+
+
+async def tell(office: Office, words: str, *, to: Conversation = HERE) -> None:
+    office.clock.forward(1)
+    async with office.store.begin() as tx:
+        await say(tx, to, Notice(text=words), seq=words, now=office.clock.now())
+
+
+async def keep_sending(office: Office, seconds: float = 60, times: int = 3) -> None:
+    for _ in range(times):
+        await office.send()
+        office.clock.forward(seconds)
+    await office.send()
+
+
+async def tried(office: Office, times: int) -> None:
+    async with office.store.begin() as tx:
+        await tx.execute(text("UPDATE outbox SET tries = :times"), {"times": times})
+
+
+async def states(office: Office) -> list[str]:
+    async with office.store.read() as conn:
+        return list((await conn.execute(text("SELECT state FROM outbox"))).scalars())
+
+
+async def test_the_same_thing_is_said_once(office: Office) -> None:
+    for _ in range(2):
+        await tell(office, "hello")
+    await office.send()
+    assert office.channel.replies() == [Notice(text="hello")]
+
+
+async def test_messages_of_a_conversation_come_in_order(office: Office) -> None:
+    words = [str(n) for n in range(10)]
+    for word in words:
+        await tell(office, word)
+    assert await office.notices() == words
+
+
+async def test_a_message_that_was_posted_without_an_answer_is_found_again(office: Office) -> None:
+    office.channel.fail(AWAY, after=True)
+    await tell(office, "hello")
+    await keep_sending(office)
+    assert office.channel.replies() == [Notice(text="hello")]
+    assert office.channel.calls == ["post", "find", "edit"]
+
+
+async def test_a_message_that_was_not_posted_is_posted(office: Office) -> None:
+    office.channel.fail(AWAY)
+    await tell(office, "hello")
+    await keep_sending(office)
+    assert office.channel.replies() == [Notice(text="hello")]
+
+
+async def test_a_sender_that_was_killed_leaves_one_message(office: Office) -> None:
+    await tell(office, "hello")
+    async with office.store.begin() as tx:
+        now = office.clock.now()
+        [row] = await outbox.claim(tx, now=now, lease_seconds=LEASE_SECONDS, limit=1)
+    await office.channel.post(HERE, Notice(text="hello"), key=row.id)
+    assert await office.outbox.step() == 0
+    office.clock.forward(LEASE_SECONDS + 1)
+    await office.send()
+    assert office.channel.replies() == [Notice(text="hello")]
+
+
+async def test_a_dead_card_that_comes_back_is_looked_for(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    await office.outbox.step()
+    office.channel.fail(AWAY, after=True)
+    await office.outbox.step()
+    row = await office.outbox_row("card")
+    assert (row.state, row.remote_id) == ("pending", "")
+    async with office.store.begin() as tx:
+        await outbox.dead(tx, row.id, error="gave up")
+    await office.hear("stop")
+    await keep_sending(office)
+    assert len(await office.cards()) == 1
+
+
+async def test_a_rate_limit_holds_back_its_conversation_only(office: Office) -> None:
+    office.channel.fail(RateLimitedError("fake", 30))
+    await tell(office, "held")
+    await office.outbox.step()
+    await tell(office, "behind")
+    await tell(office, "elsewhere", to=THERE)
+    assert await office.notices() == ["elsewhere"]
+    office.clock.forward(30)
+    assert await office.notices() == ["elsewhere", "held", "behind"]
+
+
+async def test_the_last_word_does_not_wait_for_edits_of_the_card(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    await office.send()
+    office.channel.calls.clear()
+    await office.hear("stop")
+    await office.send()
+    assert office.channel.calls[0] == "post"
+    assert [type(r) for r in office.channel.replies()] == [Card, Final]
+
+
+async def test_a_card_stands_above_the_last_word(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    await office.hear("stop")
+    await office.send()
+    assert [type(r) for r in office.channel.replies()] == [Card, Final]
+
+
+async def test_only_the_newest_card_is_sent(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    await office.send()
+    for words in ("stop", "go on", "stop"):
+        await office.hear(words)
+    await office.send()
+    first = office.channel.posted[0]
+    assert [c.state for c in first.forms if isinstance(c, Card)] == ["queued", "stopped"]
+
+
+async def test_a_card_that_changes_while_it_is_sent_is_sent_again(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    async with office.store.begin() as tx:
+        claimed = await outbox.claim(tx, now=office.clock.now(), lease_seconds=60, limit=9)
+    await office.hear("stop")
+    card = next(row for row in claimed if row.kind in {"card", "mark"})
+    await office.outbox._deliver(card)
+    await office.send()
+    assert [c.state for c in await office.cards()] == ["stopped"]
+
+
+async def test_a_refused_credential_keeps_every_message(office: Office) -> None:
+    office.channel.fail(AuthError("fake", "revoked"), times=3)
+    await tell(office, "hello")
+    await tried(office, MAX_TRIES)
+    await keep_sending(office, AUTH_SECONDS)
+    assert await office.notices() == ["hello"]
+
+
+async def test_what_does_not_go_out_for_a_day_is_dead(office: Office) -> None:
+    office.channel.fail(AWAY, times=2)
+    await tell(office, "hello")
+    await tried(office, MAX_TRIES - 1)
+    await keep_sending(office)
+    assert await office.notices() == []
+    assert await states(office) == ["dead"]
+
+
+async def test_an_outage_of_hours_loses_nothing(office: Office) -> None:
+    office.channel.fail(AWAY, times=120)
+    await tell(office, "hello")
+    for _ in range(130):
+        await office.outbox.step()
+        office.clock.forward(100)
+    assert await office.notices() == ["hello"]
+
+
+async def test_what_a_channel_refuses_is_dead_and_lets_the_next_one_pass(office: Office) -> None:
+    office.channel.fail(RejectedError("fake", "too_long"))
+    await tell(office, "bad")
+    await tell(office, "good")
+    assert await office.notices() == ["good"]
+
+
+async def test_a_card_that_was_deleted_keeps_back_no_last_word(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    await office.send()
+    office.channel.posted[0].message_id = "deleted"
+    await office.hear("stop")
+    assert len(await office.finals()) == 1
+    assert (await office.outbox_row("card")).state == "dead"
+    assert await office.marks() == {Mark.STOPPED}
+
+
+async def test_an_answer_of_no_known_shape_is_an_unknown_outcome(office: Office) -> None:
+    office.channel.fail(MalformedPayloadError("no ts"), after=True)
+    await tell(office, "hello")
+    await keep_sending(office)
+    assert office.channel.replies() == [Notice(text="hello")]
+
+
+@pytest.mark.parametrize("payload", [{"kind": "old"}, {}])
+async def test_a_payload_of_another_version_is_dead_and_holds_up_nobody(
+    office: Office, payload: dict[str, Any]
+) -> None:
+    values = {"conversation": HERE, "payload": payload, "next_at": office.clock.now()}
+    async with office.store.begin() as tx:
+        await outbox.put(tx, a_message("1", **values, created_at=office.clock.now()))
+        await outbox.put(tx, a_message("2", **values, kind="mark", created_at=office.clock.now()))
+    await tell(office, "hello")
+    assert await office.notices() == ["hello"]
+
+
+async def test_a_channel_that_is_off_keeps_its_messages(office: Office) -> None:
+    gone = Conversation(channel="sms", place="x", thread="1")
+    await tell(office, "hello", to=gone)
+    await office.send()
+    assert await states(office) == ["pending"]
+
+
+async def test_marks_are_safe_twice(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    task = await office.task()
+    office.channel.fail(AWAY, after=True)
+    async with office.store.begin() as tx:
+        await mark(tx, task, Mark.SEEN, present=True, now=office.clock.now())
+    await keep_sending(office)
+    assert await office.marks() == {Mark.SEEN}
+
+
+class BreakingChannel(FakeChannel):
+    """A channel during whose first post the database begins to refuse."""
+
+    office: Office | None = None
+
+    @override
+    async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
+        if self.office is not None:
+            async with self.office.store.begin() as tx:
+                refuse = "BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'refused'); END"
+                await tx.execute(text(f"CREATE TRIGGER refuse {refuse}"))
+            self.office = None
+        return await super().post(conversation, reply, key=key)
+
+
+async def test_a_database_that_refuses_while_sending_does_not_end_the_sender(
+    office: Office,
+) -> None:
+    office.channel = channel = BreakingChannel()
+    channel.office = office
+    await tell(office, "hello")
+    with capture_logs() as logs:
+        async with asyncio.TaskGroup() as group:
+            sender = group.create_task(office.outbox.run())
+            await until(lambda: "outbox_store_unreachable" in {line["event"] for line in logs})
+            async with office.store.begin() as tx:
+                await tx.execute(text("DROP TRIGGER refuse"))
+            office.clock.forward(LEASE_SECONDS + 1)
+            await channel.until(lambda: "edit" in channel.calls)
+            sender.cancel()
+    assert channel.replies() == [Notice(text="hello")]

@@ -1,0 +1,225 @@
+"""What workers get from `serve` over HTTP, and when they don't."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from bot.handin import HandIn, HandIns
+from bot.states import TaskState
+from bot.web import create_app
+from bot.worker_api import WorkerApi
+from integrations.errors import RejectedError, UnavailableError
+from integrations.forge import GitAccess
+from integrations.testing_forge import FakeForge, FakeRepo
+from runner.protocol import Launch, RunKey
+from tests.contract.flow.office import Office
+
+TOKEN = "worker-token-of-the-test"
+SECRET = "AUTHORIZATION: basic c2VjcmV0"
+BASE, HEAD = "a" * 40, "b" * 40
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    office: Office
+    forge: FakeForge
+    handed_in: HandIns
+    client: httpx.AsyncClient
+    run: RunKey
+    headers: dict[str, str] = field(default_factory=lambda: {"authorization": f"Bearer {TOKEN}"})
+
+    def path(self, rest: str = "", *, fence: int = 1) -> str:
+        return f"/worker/runs/{self.run.task}/{fence}{rest}"
+
+    async def put(self, rest: str, content: bytes = b"x", **kwargs: object) -> httpx.Response:
+        return await self.client.put(self.path(rest), content=content, headers=self.headers)
+
+
+@pytest.fixture
+async def api(office: Office, tmp_path: Path) -> AsyncIterator[Desk]:
+    access = GitAccess(url="https://forge.example/acme/web.git", header=SecretStr(SECRET))
+    forge = FakeForge(name="local", repos={"acme/web": FakeRepo(access=access)})
+    handed_in = HandIns(tmp_path / "data")
+    routes = WorkerApi(
+        store=office.store,
+        forges={"local": forge},
+        handed_in=handed_in,
+        token=SecretStr(TOKEN),
+        installation="test",
+    ).routes()
+    await office.hear("acme/web fix it agent=script")
+    task = await office.put(TaskState.RUNNING, fence=1)
+    transport = httpx.ASGITransport(app=create_app([routes]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://serve") as client:
+        yield Desk(
+            office=office,
+            forge=forge,
+            handed_in=handed_in,
+            client=client,
+            run=RunKey(task=task.id, fence=1),
+        )
+
+
+ROUTES = [
+    ("GET", ""),
+    ("POST", "/access"),
+    ("PUT", f"/bundle?base={BASE}&head={HEAD}"),
+    ("PUT", "/transcript"),
+]
+
+
+@pytest.mark.parametrize(("method", "rest"), ROUTES)
+@pytest.mark.parametrize("token", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN])
+async def test_without_the_token_nothing_is_told(
+    api: Desk, method: str, rest: str, token: str | None
+) -> None:
+    headers = {} if token is None else {"authorization": token}
+    answer = await api.client.request(method, api.path(rest), headers=headers)
+    assert answer.status_code == 401
+    assert api.run.task not in answer.text
+
+
+@pytest.mark.parametrize(("method", "rest"), ROUTES)
+async def test_an_unknown_task_is_not_found(api: Desk, method: str, rest: str) -> None:
+    answer = await api.client.request(method, f"/worker/runs/01nobody/1{rest}", headers=api.headers)
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(("method", "rest"), ROUTES)
+@pytest.mark.parametrize("fence", [0, 2])
+async def test_another_fence_is_refused(api: Desk, method: str, rest: str, fence: int) -> None:
+    answer = await api.client.request(method, api.path(rest, fence=fence), headers=api.headers)
+    assert answer.status_code == 409
+
+
+@pytest.mark.parametrize(("method", "rest"), ROUTES)
+@pytest.mark.parametrize(
+    "state", [TaskState.QUEUED, TaskState.PUBLISHING, TaskState.FAILED, TaskState.STOPPED]
+)
+async def test_a_run_that_is_over_is_refused(
+    api: Desk, method: str, rest: str, state: TaskState
+) -> None:
+    await api.office.put(state)
+    answer = await api.client.request(method, api.path(rest), headers=api.headers)
+    assert answer.status_code == 409
+
+
+async def test_a_launch_says_what_to_run(api: Desk) -> None:
+    answer = await api.client.get(api.path(), headers=api.headers)
+    launch = Launch.model_validate_json(answer.content)
+    task = await api.office.task()
+    assert (launch.run, launch.repo, launch.branch) == (api.run, "acme/web", task.branch)
+    assert (launch.agent, launch.base_branch, launch.resume) == ("script", "main", False)
+    assert launch.prompt == task.prompt
+
+
+async def test_a_launch_holds_no_secret(api: Desk) -> None:
+    answer = await api.client.get(api.path(), headers=api.headers)
+    assert TOKEN not in answer.text
+    assert "c2VjcmV0" not in answer.text
+
+
+async def test_a_round_after_a_pull_request_goes_on_from_its_branch(api: Desk) -> None:
+    await api.office.put(TaskState.RUNNING, pull_url="http://forge.example/1")
+    answer = await api.client.get(api.path(), headers=api.headers)
+    assert Launch.model_validate_json(answer.content).resume
+
+
+async def test_access_is_for_reading_only(api: Desk) -> None:
+    answer = await api.client.post(api.path("/access"), headers=api.headers)
+    assert answer.json() == {"url": "https://forge.example/acme/web.git", "header": SECRET}
+    assert api.forge.writes == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(UnavailableError("forge", "502"), 503), (RejectedError("forge", "no such repo"), 502)],
+)
+async def test_trouble_with_the_forge_has_its_own_status(
+    api: Desk, error: UnavailableError | RejectedError, status: int
+) -> None:
+    api.forge.fail(error)
+    answer = await api.client.get(api.path(), headers=api.headers)
+    assert answer.status_code == status
+
+
+async def test_a_forge_that_is_switched_off_is_no_crash(api: Desk) -> None:
+    await api.office.put(TaskState.RUNNING, forge="nowhere")
+    answer = await api.client.get(api.path(), headers=api.headers)
+    assert answer.status_code == 502
+
+
+BUNDLE = f"/bundle?base={BASE}&head={HEAD}"
+
+
+async def test_a_bundle_is_kept_whole(api: Desk) -> None:
+    content = bytes(range(256)) * 5000
+    assert (await api.put(BUNDLE, content)).status_code == 204
+    assert api.handed_in.bundle(api.run).read_bytes() == content
+    assert api.handed_in.hand_in(api.run) == HandIn(base=BASE, head=HEAD)
+
+
+@pytest.mark.parametrize("rest", [BUNDLE, "/transcript"])
+async def test_handing_in_twice_keeps_the_newest(api: Desk, rest: str) -> None:
+    for content in (b"first", b"second"):
+        assert (await api.put(rest, content)).status_code == 204
+    path = api.handed_in.bundle if rest == BUNDLE else api.handed_in.transcript
+    assert path(api.run).read_bytes() == b"second"
+    assert not list(path(api.run).parent.glob(".incoming-*"))
+
+
+async def test_handing_in_at_the_same_time_is_harmless(api: Desk) -> None:
+    content = b"y" * 300_000
+    answers = await asyncio.gather(*(api.put(BUNDLE, content) for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {204}
+    assert api.handed_in.bundle(api.run).read_bytes() == content
+
+
+@pytest.mark.parametrize("rest", [BUNDLE, "/transcript"])
+async def test_too_much_is_refused_and_nothing_is_kept(
+    api: Desk, rest: str, tmp_path: Path
+) -> None:
+    small = HandIns(tmp_path / "small", max_bundle_bytes=10, max_transcript_bytes=10)
+    routes = WorkerApi(
+        store=api.office.store,
+        forges={"local": api.forge},
+        handed_in=small,
+        token=SecretStr(TOKEN),
+        installation="test",
+    ).routes()
+    transport = httpx.ASGITransport(app=create_app([routes]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://serve") as client:
+        answer = await client.put(api.path(rest), content=b"z" * 11, headers=api.headers)
+    assert answer.status_code == 413
+    assert [p for p in (tmp_path / "small").rglob("*") if p.is_file()] == []
+
+
+async def test_a_body_that_breaks_off_leaves_what_was_there(api: Desk) -> None:
+    await api.put(BUNDLE, b"whole")
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await api.handed_in.keep_bundle(api.run, HandIn(base=HEAD, head=BASE), half())
+    assert api.handed_in.bundle(api.run).read_bytes() == b"whole"
+    assert api.handed_in.hand_in(api.run).head == HEAD
+    assert not list(api.handed_in.bundle(api.run).parent.glob(".incoming-*"))
+
+
+@pytest.mark.parametrize("query", ["", "?base=x&head=y", f"?base={BASE}&head={'B' * 40}"])
+async def test_a_bundle_without_its_commits_is_refused(api: Desk, query: str) -> None:
+    assert (await api.put(f"/bundle{query}")).status_code == 422
+
+
+async def test_a_task_id_never_becomes_a_path(api: Desk) -> None:
+    answer = await api.client.put(
+        "/worker/runs/..%2F..%2Fetc/1/transcript", content=b"x", headers=api.headers
+    )
+    assert answer.status_code == 404
