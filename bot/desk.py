@@ -119,6 +119,8 @@ class Desk:
                 )
             case "stop":
                 await self._stop(tx, inbound, task)
+            case "thanks":
+                return False
             case _:
                 return await self._go_on(tx, inbound, task, request)
         return True
@@ -148,7 +150,7 @@ class Desk:
             return True
         if not inbound.addressed:
             return False
-        if request.word in {"help", "status", "stop", "retry"} or not request.prompt:
+        if request.word is not None or not request.prompt:
             prefix = "" if request.word == "help" or not request.prompt else "Nothing runs here.\n"
             await self._tell(tx, inbound, prefix + HELP)
             return True

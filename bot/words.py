@@ -5,7 +5,32 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Word = Literal["stop", "status", "help", "retry"]
+Word = Literal["stop", "status", "help", "retry", "thanks"]
+
+_THANKS = frozenset(
+    (
+        "thanks",
+        "thank you",
+        "thx",
+        "ty",
+        "cheers",
+        "great",
+        "nice",
+        "nice one",
+        "perfect",
+        "awesome",
+        "cool",
+        "ok",
+        "okay",
+        "lgtm",
+        "good job",
+        "well done",
+        "👍",
+        "🙏",
+        "🎉",
+    )
+)
+"""Said to be kind, not to begin anything."""
 
 _OPTION = re.compile(r"(?<!\S)(repo|agent)=(\S+)")
 _REPO = re.compile(r"(?<![\w./=-])([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?![\w/-])")
@@ -49,6 +74,8 @@ def _word(text: str) -> Word | None:
             return "help"
         case "retry" | "try again":
             return "retry"
+        case kind if kind in _THANKS:
+            return "thanks"
         case _:
             return None
 

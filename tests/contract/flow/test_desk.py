@@ -165,6 +165,16 @@ async def test_status_tells_title_repository_and_state(office: Office) -> None:
     assert all(word in said for word in ("fix the login test", "acme/web", "queued"))
 
 
+@pytest.mark.parametrize("state", [TaskState.RUNNING, TaskState.SUCCEEDED])
+async def test_thanks_begin_and_steer_nothing(office: Office, state: TaskState) -> None:
+    await office.hear(ASK)
+    await office.put(state)
+    await office.hear("Thanks!", addressed=False)
+    assert await office.open_commands() == []
+    assert await office.notices() == []
+    assert [(t.state, t.round) for t in await office.tasks()] == [(state, 1)]
+
+
 async def test_help_in_a_thread_with_a_task_steers_nothing(office: Office) -> None:
     await office.hear(ASK)
     await office.hear("help")

@@ -15,6 +15,8 @@ REPOS = ("acme/web", "acme/Api.js")
         ("status", "status"),
         ("help", "help"),
         ("retry.", "retry"),
+        ("Thank you!", "thanks"),
+        ("thanks, and also bump the version", None),
         ("stop the flaky test from failing", None),
         ("", None),
     ],
