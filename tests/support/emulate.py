@@ -30,7 +30,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,8 @@ from typing import Any, Final
 
 import httpx
 import pytest
+
+from tests.support.ports import free_port
 
 NODE_MODULES: Final = Path(__file__).parent / "emulate" / "node_modules"
 SLACK_TOKEN: Final = "xoxb-errand"
@@ -156,13 +157,7 @@ def _node() -> str | None:
 
 
 def _free_ports(services: Sequence[str]) -> dict[str, int]:
-    with contextlib.ExitStack() as stack:
-        ports = {}
-        for name in services:
-            listener = stack.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            ports[name] = listener.getsockname()[1]
-        return ports
+    return {name: free_port() for name in services}
 
 
 def _config(urls: dict[str, str]) -> dict[str, Any]:

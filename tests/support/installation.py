@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +19,7 @@ from bot.states import TERMINAL
 from bot.store import events, runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import EventRow, RunRow, TaskRow
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 Name = Literal["serve", "work"]
@@ -37,12 +37,6 @@ async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float, what
             if asyncio.get_running_loop().time() > deadline:
                 raise AssertionError(f"after {seconds:g} s still not: {what}")
             await asyncio.sleep(0.02)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)

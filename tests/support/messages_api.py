@@ -14,7 +14,7 @@ from typing import Any
 import docker
 from typing_extensions import override
 
-from tests.support.installation import free_port
+from tests.support.ports import free_port
 
 _HOLD_SECONDS = 60
 

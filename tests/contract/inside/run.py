@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.inside.programs import Program, Record, program
+from tests.support.ports import free_port
 
 OTHER = "other.example.com"
 ALERT = bytes.fromhex("15030300020231")
@@ -120,7 +121,14 @@ def running(
     world = json.dumps({"names": names or {}, "addresses": addresses or {}})
     under_test = "tests.contract.inside.gateway_under_test"
     gateway_args = (world, f"--acceptor-uid={os.getuid()}", f"--socket={path}", f"--state={state}")
-    acceptor_args = ("--unchecked", "--dns-port=0", f"--gateway={path}", "0=80", "0=443", "0=8000")
+    acceptor_args = (
+        "--unchecked",
+        f"--dns-port={free_port()}",
+        f"--gateway={path}",
+        "0=80",
+        "0=443",
+        "0=8000",
+    )
     with (
         program(under_test, *gateway_args, *args, env=env) as gateway,
         program("runner.inside.acceptor", *acceptor_args) as acceptor,
