@@ -1,5 +1,6 @@
 """`errand`: the command line."""
 
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -16,6 +17,8 @@ OURS = (BotError, IntegrationError, PolicyError, RunnerError)
 
 def main() -> None:
     """Run the command line; what the operator can mend is told in a sentence, not a traceback."""
+    # Most modules are still to be imported: no trace for a Ctrl-C while they are.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     set_up_logs(json=None, level="warning")
     wrong: list[str] = []
     try:

@@ -18,11 +18,9 @@ from bot.typed import typed_messages
 from bot.wiring import (
     open_console,
     open_local_repo,
-    open_redis,
     open_services,
-    open_worker,
-    prepare_images,
 )
+from bot.workshop import open_redis, open_worker, prepare_images
 from integrations.wording import clean
 from runner.git import Git
 

@@ -12,9 +12,9 @@ from redis.exceptions import RedisError
 
 from bot.errors import BotError
 from bot.settings import Settings
-from bot.store import schema
 from bot.store.engine import Store
-from bot.wiring import open_channels, open_forges, open_redis, open_sandboxes
+from bot.wiring import open_channels, open_forges
+from bot.workshop import open_redis, open_sandboxes
 from integrations.channel import Channel
 from integrations.errors import IntegrationError
 from integrations.forge import Forge
@@ -77,24 +77,10 @@ async def _policy(settings: Settings) -> list[str]:
 async def _database(settings: Settings) -> list[str]:
     store = Store(settings.database)
     try:
-        problem = await schema_problem(store)
+        problem = await store.problem()
     finally:
         await store.close()
     return [problem] if problem else []
-
-
-async def schema_problem(store: Store) -> str | None:
-    """What keeps this version from using the database, and what to do."""
-    found = await store.revision()
-    if found == store.head():
-        return None
-    if found is None:
-        return "it is empty: run `errand db upgrade`, or start `errand up` or `serve`, which do it"
-    if schema.is_known(found):
-        return f"its schema is {found}, this version needs {store.head()}: run `errand db upgrade`"
-    return (
-        f"its schema {found} is a newer version's than {store.head()}: install that version again"
-    )
 
 
 async def _redis(settings: Settings) -> list[str]:

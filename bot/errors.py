@@ -1,9 +1,9 @@
 """What can go wrong in the conversation and the wiring, by who can act on it.
 
 BotError
-├── SettingsError   the environment or `.env` is wrong: the operator; names the variable
-├── SetupError      something on this machine is missing: the operator; says what to do
-└── NoRedisError    no Redis could be found or started
+├── SettingsError     the environment or `.env` is wrong: the operator; names the variable
+└── SetupError        something on this machine is missing: the operator; says what to do
+    └── NoRedisError  no Redis could be found or started
 """
 
 

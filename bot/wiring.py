@@ -1,11 +1,10 @@
-"""The composition root: settings become services, and what was opened is closed here."""
+"""The composition root of `serve`: settings become services, and what was opened is closed here."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -22,8 +21,6 @@ from bot.outbox import Outbox
 from bot.publish import Publisher
 from bot.settings import Settings, worker_token
 from bot.store.engine import Store
-from bot.threads import in_own_thread
-from bot.valkey import embedded_valkey, shared_redis
 from bot.web import create_app, serve_http
 from bot.worker_api import WorkerApi
 from integrations.channel import Channel
@@ -34,10 +31,6 @@ from integrations.localforge.forge import LocalForge
 from integrations.slack.channel import SlackChannel
 from policies.load import load_policy
 from policies.model import Policy
-from runner.docker.backend import DockerBackend
-from runner.images.build import ensure_image
-from runner.images.context import IMAGES, image_tag
-from runner.worker import Worker, WorkerConfig
 
 log = structlog.get_logger()
 
@@ -137,22 +130,13 @@ def _assemble(
     handed_in = HandIns(settings.data_dir)
     intake = Intake(store=store, arrived=arrived)
     desk = Desk(
-        store=store,
-        policy=policy,
-        arrived=arrived,
-        queued=queued,
-        spoken=spoken,
+        store=store, policy=policy, arrived=arrived, queued=queued, spoken=spoken,
         commanded=commanded,
-    )
+    )  # fmt: skip
     dispatcher = Dispatcher(
-        store=store,
-        bus=bus,
-        policy=policy,
-        channels=channels,
-        queued=queued,
-        spoken=spoken,
+        store=store, bus=bus, policy=policy, channels=channels, queued=queued, spoken=spoken,
         commanded=commanded,
-    )
+    )  # fmt: skip
     applier = Applier(store=store, bus=bus, spoken=spoken, finished=finished, queued=queued)
     publisher = Publisher(
         store=store,
@@ -210,47 +194,6 @@ def _app(
     routers = [channel.routes(intake.receive) for channel in channels.values()]
     routers += [forge.routes() for forge in forges.values()]
     return create_app([*(r for r in routers if r is not None), workers.routes()])
-
-
-@asynccontextmanager
-async def open_redis(settings: Settings) -> AsyncIterator[str]:
-    """The URL of a Redis: the one of the settings, else the embedded one for as long as the block runs."""
-    embedded = settings.data_dir / "valkey"
-    opening = shared_redis(settings.redis_url) if settings.redis_url else embedded_valkey(embedded)
-    async with opening as url:
-        yield url
-
-
-@asynccontextmanager
-async def open_worker(settings: Settings, *, redis_url: str) -> AsyncIterator[Worker]:
-    with closing(open_sandboxes(settings)) as backend:
-        yield Worker(
-            WorkerConfig(
-                redis_url=redis_url,
-                serve_url=settings.serve_url,
-                token=worker_token(settings),
-                data_dir=settings.data_dir,
-                installation=settings.installation,
-                images={name: image_tag(name) for name in IMAGES},
-                secrets=settings.secrets,
-                slots=settings.work.slots,
-                version=version("errand"),
-            ),
-            backend=backend,
-        )
-
-
-async def prepare_images(
-    settings: Settings,
-    *,
-    progress: Callable[[str], None] = lambda line: log.info("image", step=line),
-) -> None:
-    """Build the default image if this version's is not there yet: minutes the first time, then nothing."""
-    await in_own_thread(partial(ensure_image, progress=progress, docker_host=settings.docker_host))
-
-
-def open_sandboxes(settings: Settings) -> DockerBackend:
-    return DockerBackend(settings.docker_host)
 
 
 def open_console(lines: AsyncIterator[str] | None) -> ConsoleChannel:

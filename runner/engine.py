@@ -85,7 +85,7 @@ def sentence(exc: Exception) -> str:
             return "Docker did not answer in time"
         case _:
             return (
-                f"Docker does not answer, or broke off ({_cause(exc)}): start it, let this user use it, "
+                f"Docker does not answer, or broke off ({_cause(exc)}): install or start it, let this user use it, "
                 "or name another with ERRAND_WORK__DOCKER_HOST"
             )
 

@@ -16,7 +16,9 @@ class DataDirTakenError(RunnerError):
     """Another worker uses the data directory."""
 
     def __init__(self, data_dir: Path) -> None:
-        super().__init__(f"another worker uses {data_dir}")
+        super().__init__(
+            f"another worker uses {data_dir}: end it, or set ERRAND_DATA_DIR for this one"
+        )
 
 
 def host_name(data_dir: Path) -> str:

@@ -1,15 +1,58 @@
-"""The command line, a module per group of commands."""
+"""The command line, a module per command or group; each is imported when it is called."""
 
+import importlib
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
+from typing_extensions import override
 
-from bot.cli import admin, run, task
 from bot.cli.output import EXIT_CODES, say
+
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "up": "bot.cli.run:up",
+        "serve": "bot.cli.run:serve",
+        "work": "bot.cli.work:work",
+        "demo": "bot.cli.run:demo",
+        "doctor": "bot.cli.doctor:doctor",
+        "task": "bot.cli.task:app",
+        "image": "bot.cli.image:app",
+        "db": "bot.cli.db:app",
+        "config": "bot.cli.config:app",
+        "audit": "bot.cli.audit:app",
+        "policy": "bot.cli.policy:app",
+    }
+)
+"""Where each is: a function, or an app with more commands."""
+
+
+class _OnDemand(TyperGroup):
+    # Any: typer has click's classes inside and does not show them.
+    @override
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(importlib.import_module(module), name)
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False)
+            found.command()(function)
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="errand",
+    cls=_OnDemand,
     help="A mention becomes a pull request, made by an agent in a container of its own.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
@@ -34,8 +77,3 @@ def _errand(
     ] = False,
 ) -> None:
     """What stands before every command."""
-
-
-run.add_to(app)
-admin.add_to(app)
-app.add_typer(task.app, name="task")

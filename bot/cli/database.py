@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from bot.doctor import schema_problem
 from bot.errors import SetupError
 from bot.settings import Settings
 from bot.store.connect import parse
@@ -33,7 +32,7 @@ def with_store(
             _be_there(settings)
         store = Store(settings.database)
         try:
-            if upgraded and (problem := await schema_problem(store)):
+            if upgraded and (problem := await store.problem()):
                 raise SetupError(f"the database can't be used: {problem}")
             return await work(store)
         finally:

@@ -3,13 +3,13 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bot.doctor import Finding
 from integrations.wording import clean, one_line
 
 EXIT_FAILED = 1
@@ -26,6 +26,8 @@ EXIT_CODES = (
     "Exit codes: 0 done; 1 failed, or problems were found; 2 wrong usage; 3 not found; "
     "4 settings, policy or a part of the installation are not as they must be; 130 Ctrl-C."
 )
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
@@ -69,14 +71,5 @@ def print_facts(facts: Mapping[str, object]) -> None:
     """Names and values, one a line."""
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
-        out.print(
-            f"[bold]{escape(name.ljust(width))}[/bold]  {escape(clean(str(value)))}", soft_wrap=True
-        )
-
-
-def print_findings(findings: Sequence[Finding]) -> None:
-    width = max(len(f.part) for f in findings)
-    for finding in findings:
-        sign = "[green]✓[/green]" if finding.ok else "[red]✗[/red]"
-        text = escape(clean(finding.text))
-        out.print(f"{sign} [bold]{finding.part.ljust(width)}[/bold]  {text}", soft_wrap=True)
+        shown = "" if value is None else clean(str(value))
+        out.print(f"[bold]{escape(name.ljust(width))}[/bold]  {escape(shown)}", soft_wrap=True)

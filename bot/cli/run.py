@@ -1,4 +1,4 @@
-"""`errand up | serve | work | demo`: the processes."""
+"""`errand up | serve | demo`: the processes."""
 
 from typing import Annotated
 
@@ -9,13 +9,7 @@ from bot.cli.output import EXIT_FAILED
 from bot.demo import DEFAULT_REQUEST, Demo
 from bot.observability import set_up_logs
 from bot.settings import Settings, load_settings
-
-
-def add_to(app: typer.Typer) -> None:
-    app.command()(up)
-    app.command()(serve)
-    app.command()(work)
-    app.command()(demo)
+from bot.signals import run_until_signalled
 
 
 def _settings() -> Settings:
@@ -26,21 +20,18 @@ def _settings() -> Settings:
 
 def up() -> None:
     """Everything in one process: a small team's whole installation. Ctrl-C ends it; tasks go on at the next start."""
-    processes.run_until_signalled(processes.up(_settings()))
+    run_until_signalled(processes.up(_settings()))
 
 
 def serve() -> None:
     """HTTP, channels, dispatch, publication, replies. Holds no Docker socket."""
-    processes.run_until_signalled(processes.serve(_settings()))
-
-
-def work() -> None:
-    """Run agents on this Docker host. Holds no chat or write token."""
-    processes.run_until_signalled(processes.work(_settings()))
+    run_until_signalled(processes.serve(_settings()))
 
 
 def demo(
-    say: Annotated[str, typer.Option(help="What to ask for.")] = DEFAULT_REQUEST,
+    say: Annotated[
+        str, typer.Option(help="What to ask for.", show_default="mend the sample repository")
+    ] = DEFAULT_REQUEST,
     *,
     chat: Annotated[
         bool,
@@ -56,6 +47,6 @@ def demo(
     """A whole errand on this machine, without any account: sample repository, sandbox, pull request."""
     set_up_logs(json=False, level="info" if verbose else "critical")
     demonstration = Demo(request=say, chat=chat, keep=keep)
-    processes.run_until_signalled(demonstration.run())
+    run_until_signalled(demonstration.run())
     if not demonstration.succeeded:
         raise typer.Exit(EXIT_FAILED)

@@ -10,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from bot.cli.database import with_store
+from bot.cli.narrate import narrated
 from bot.cli.output import (
     EXIT_FAILED,
     EXIT_NOT_FOUND,
+    AsJson,
     complain,
     heading,
     print_facts,
@@ -31,10 +33,11 @@ from bot.store.engine import Store
 from bot.store.rows import TaskRow
 from bot.tasks import stop_task
 from integrations.channel import Mark
-from runner.protocol import RunKey
+from runner.protocol import EventRecord, RunKey
 
-app = typer.Typer(help="Tasks: list, show, logs, stop, retry.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+app = typer.Typer(
+    help="Tasks: list, show, logs, stop, retry.", no_args_is_help=True, add_completion=False
+)
 TaskId = Annotated[str, typer.Argument(help="The task's id, or enough of its beginning or end.")]
 SHORT = 8
 """So much of the end of an id tells a task from others."""
@@ -146,29 +149,27 @@ def logs(
     """What happened in a task's runs."""
     settings = load_settings()
 
-    async def work(store: Store) -> tuple[TaskRow, list[dict[str, Any]]]:
+    async def work(store: Store) -> tuple[TaskRow, list[EventRecord]]:
         async with store.read() as conn:
             row = await _find(conn, task)
-            stored = await events.of_task(conn, row.id)
-        return row, [e.record.model_dump(mode="json") for e in stored]
+            return row, [stored.record for stored in await events.of_task(conn, row.id)]
 
     row, records = with_store(settings, work)
     if transcript:
         _print_transcript(settings, row)
     elif as_json:
-        print_json(records)
+        print_json([record.model_dump(mode="json") for record in records])
     else:
-        for item in records:
-            event = item["event"]
-            rest = {k: v for k, v in event.items() if k != "kind" and v not in ("", None, [])}
-            line = f"{item['at']} run {item['run']['fence']} {event['kind']} {json.dumps(rest)}"
+        for line in narrated(records):
             say(line)
 
 
 def _print_transcript(settings: Settings, row: TaskRow) -> None:
-    path = HandIns(settings.data_dir).transcript(RunKey(task=row.id, fence=max(row.fence, 1)))
-    if not path.exists():
-        complain(f"run {row.fence} has no transcript yet")
+    kept = HandIns(settings.data_dir)
+    paths = (kept.transcript(RunKey(task=row.id, fence=n)) for n in range(max(row.fence, 1), 0, -1))
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        complain(f"no transcript of {row.id} is here: a worker hands it in when a run has ended")
         raise typer.Exit(EXIT_NOT_FOUND)
     sys.stdout.write(gzip.decompress(path.read_bytes()).decode(errors="replace"))
 

@@ -70,6 +70,19 @@ class Store:
         """Version of the schema that this code wants."""
         return schema.head()
 
+    async def problem(self) -> str | None:
+        """What keeps this version from using the schema, and what to do."""
+        found, head = await self.revision(), schema.head()
+        if found == head:
+            return None
+        if found is None:
+            return (
+                "it is empty: run `errand db upgrade`, or start `errand up` or `serve`, which do it"
+            )
+        if schema.is_known(found):
+            return f"its schema is {found}, this version needs {head}: run `errand db upgrade`"
+        return f"its schema {found} is a newer version's than {head}: install that version again"
+
     async def close(self) -> None:
         """Release connections. Safe twice."""
         await self._writer.dispose()

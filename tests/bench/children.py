@@ -18,7 +18,8 @@ import uvicorn
 from aiohttp import web
 from fastapi import FastAPI, Request, Response
 
-from tests.support.ports import free_port, until
+from tests.support.installation import until
+from tests.support.ports import free_port
 from tests.support.slack_api import BOT_ID, BOT_USER, TEAM, blocks_problem
 from tests.support.slack_payloads import SIGNING_SECRET
 

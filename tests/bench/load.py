@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.support.slack_payloads import payload, signed
 
@@ -22,7 +23,18 @@ class Load:
 
 def mention(event_id: str, ts: str, *, text: str) -> bytes:
     """A signed `app_mention`, as the bytes of an HTTP request."""
-    raw = payload("app_mention", ts=ts, event_ts=ts, text=text) | {"event_id": event_id}
+    return _signed(payload("app_mention", ts=ts, event_ts=ts, text=text) | {"event_id": event_id})
+
+
+def reply(event_id: str, ts: str) -> bytes:
+    """What somebody says in a thread that has nothing to do with the bot: most of what it gets."""
+    event = {"type": "message", "channel_type": "channel", "thread_ts": "1600000000.000100"}
+    raw = payload("app_mention", ts=ts, event_ts=ts, text="I had the same yesterday", **event)
+    return _signed(raw | {"event_id": event_id})
+
+
+# Any: a payload is raw JSON.
+def _signed(raw: dict[str, Any]) -> bytes:
     body = json.dumps(raw).encode()
     headers = signed(body, at=time.time()) | {"host": "errand", "content-length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

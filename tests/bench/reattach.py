@@ -50,7 +50,7 @@ async def measure(root: Path, console: Console) -> list[Figure]:
 
 def _figure(name: str, values: list[float], imports: list[float] | None) -> Figure:
     ours = sample(name, values)
-    baseline = sample("interpreter and imports of `errand`", imports) if imports else None
+    baseline = sample("interpreter and imports of `errand work`", imports) if imports else None
     return Figure(
         name=name,
         unit="ms",
@@ -92,7 +92,7 @@ def _working_since(site: Installation) -> float:
 
 async def _imports(site: Installation) -> float:
     """Until the interpreter has everything that `errand work` imports; how it ends does not count."""
-    argv = [sys.executable, "-c", "import bot.__main__, time; print(time.time())"]
+    argv = [sys.executable, "-c", "import bot.__main__, bot.processes, time; print(time.time())"]
     begun = time.time()
     done = await asyncio.to_thread(
         subprocess.run, argv, cwd=ROOT, env=site.environment, check=True, capture_output=True

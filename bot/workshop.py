@@ -1,0 +1,70 @@
+"""The composition root of `work`: apart from `serve`'s, so that a worker that was killed is back in a second."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from importlib.metadata import version
+
+import structlog
+
+from bot.settings import Settings, worker_token
+from bot.threads import in_own_thread
+from bot.valkey import embedded_valkey, shared_redis
+from runner.docker.backend import DockerBackend
+from runner.images.build import ensure_image
+from runner.images.context import IMAGES, image_tag
+from runner.worker import Worker, WorkerConfig
+
+log = structlog.get_logger()
+
+
+async def work(settings: Settings) -> None:
+    """Launches and follows runs on this Docker host."""
+    await prepare_images(settings)
+    async with (
+        open_redis(settings) as redis_url,
+        open_worker(settings, redis_url=redis_url) as worker,
+    ):
+        log.info("working", serve=settings.serve_url, slots=settings.work.slots)
+        await worker.run()
+
+
+@asynccontextmanager
+async def open_redis(settings: Settings) -> AsyncIterator[str]:
+    """The URL of a Redis: the one of the settings, else the embedded one for as long as the block runs."""
+    embedded = settings.data_dir / "valkey"
+    opening = shared_redis(settings.redis_url) if settings.redis_url else embedded_valkey(embedded)
+    async with opening as url:
+        yield url
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings, *, redis_url: str) -> AsyncIterator[Worker]:
+    with closing(open_sandboxes(settings)) as backend:
+        yield Worker(
+            WorkerConfig(
+                redis_url=redis_url,
+                serve_url=settings.serve_url,
+                token=worker_token(settings),
+                data_dir=settings.data_dir,
+                installation=settings.installation,
+                images={name: image_tag(name) for name in IMAGES},
+                secrets=settings.secrets,
+                slots=settings.work.slots,
+                version=version("errand"),
+            ),
+            backend=backend,
+        )
+
+
+async def prepare_images(
+    settings: Settings,
+    *,
+    progress: Callable[[str], None] = lambda line: log.info("image", step=line),
+) -> None:
+    """Build the default image if this version's is not there yet: minutes the first time, then nothing."""
+    await in_own_thread(partial(ensure_image, progress=progress, docker_host=settings.docker_host))
+
+
+def open_sandboxes(settings: Settings) -> DockerBackend:
+    return DockerBackend(settings.docker_host)

@@ -1,0 +1,116 @@
+"""Commands that look, or lay a hand on a task: what they print, and where."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from bot.states import TaskState
+from bot.store import events, runs, tasks
+from bot.store.engine import Store
+from tests.contract.cli.conftest import Place
+from tests.support.store import NOW, a_run, a_task, an_event
+
+pytestmark = pytest.mark.timeout(120)
+ENDED = {"state": TaskState.FAILED, "fence": 1, "attempts": 1, "ended_at": NOW}
+HOSTILE = "\x1b[31mFix\x1b[0m the \u202elogin test, " + "long " * 40
+
+
+@pytest.fixture
+async def tasked(place: Place) -> AsyncIterator[Place]:
+    """A place with one ended task and one that is queued."""
+    place.data.mkdir()
+    store = Store(f"sqlite:///{place.data}/errand.db")
+    await store.upgrade()
+    async with store.begin() as tx:
+        assert await tasks.insert(tx, a_task(1, title=HOSTILE, **ENDED))
+        assert await tasks.insert(tx, a_task(2, id="01task000xyz"))
+        assert await runs.insert(tx, a_run("01task000001", ended_at=NOW + timedelta(seconds=9)))
+        assert await events.insert(tx, an_event("01task000001", 1), now=NOW)
+    yield place
+    await store.close()
+
+
+def test_every_command_has_a_help_and_a_line_in_the_list(place: Place) -> None:
+    done = place.errand("--help")
+    assert done.returncode == 0
+    for name in ("up", "serve", "work", "demo", "doctor", "task", "image", "db", "config", "audit"):
+        assert f"│ {name} " in done.stdout
+    assert "130 Ctrl-C" in " ".join(done.stdout.split())
+
+
+def test_the_version_is_said(place: Place) -> None:
+    assert place.errand("--version").stdout.startswith("errand ")
+
+
+def test_secrets_are_masked_in_the_settings(place: Place) -> None:
+    done = place.errand(
+        "config", "show",
+        ERRAND_SLACK__BOT_TOKEN="xoxb-secret", ERRAND_SLACK__APP_TOKEN="xapp-secret",
+        ERRAND_REDIS_URL="redis://:hunter2@127.0.0.1:1", ERRAND_SECRETS__KEY="sk-secret",
+        ERRAND_DATABASE_URL="postgresql://errand:hunter2@127.0.0.1:1/errand",
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "secret" not in done.stdout.replace("ERRAND_SECRETS__KEY", "")
+    assert "hunter2" not in done.stdout
+    assert f"ERRAND_HTTP__PORT           {place.port}" in done.stdout
+
+
+def test_doctor_says_what_is_wrong_and_prints_json_alone(place: Place) -> None:
+    done = place.errand("doctor", "serve", "--json")
+    found = {finding["part"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert not found["policy"]["ok"]
+    assert "ERRAND_POLICY_FILE" in found["policy"]["text"]
+    assert "errand db upgrade" in found["database"]["text"]
+    assert found["redis"]["ok"]
+    assert "docker" not in found
+
+
+def test_doctor_of_a_worker_asks_for_serve(place: Place) -> None:
+    found = place.json("doctor", "work", ERRAND_WORK__DOCKER_HOST="unix:///nonexistent")
+    assert [finding["part"] for finding in found] == ["redis", "docker", "serve", "disk"]
+    assert "set ERRAND_WORK__SERVE_URL" in found[2]["text"]
+
+
+def test_tasks_are_listed_a_line_each_without_what_moves_the_cursor(tasked: Place) -> None:
+    lines = tasked.errand("task", "list").stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["sk000xyz", "queued"],
+        ["sk000001", "failed"],
+    ]
+    assert "Fix the login test" in lines[2]
+    live = tasked.errand("task", "list", "--live").stdout.splitlines()
+    assert len(live) == 2
+
+
+def test_a_task_is_found_by_the_end_of_its_id(tasked: Place) -> None:
+    shown = tasked.json("task", "show", "000001")
+    assert shown["task"]["title"] == HOSTILE
+    assert [run["fence"] for run in shown["runs"]] == [1]
+    assert "\x1b" not in tasked.errand("task", "show", "000001").stdout
+    assert tasked.errand("task", "show", "01task").returncode == 3
+
+
+def test_logs_are_lines_for_people_and_records_for_programs(tasked: Place) -> None:
+    assert tasked.errand("task", "logs", "000001").stdout.endswith("run 1 said  text=said 1\n")
+    assert [r["event"]["text"] for r in tasked.json("task", "logs", "000001")] == ["said 1"]
+    missing = tasked.errand("task", "logs", "000001", "--transcript")
+    assert (missing.returncode, missing.stdout) == (3, "")
+
+
+def test_what_waits_is_stopped_once_and_what_ended_is_run_again(tasked: Place) -> None:
+    assert tasked.errand("task", "stop", "000xyz").returncode == 0
+    assert tasked.errand("task", "stop", "000xyz").returncode == 1
+    assert tasked.errand("task", "retry", "000001").stdout == "queued again\n"
+    assert tasked.errand("task", "retry", "000001").returncode == 1
+    states = {task["id"]: task["state"] for task in tasked.json("task", "list")}
+    assert states == {"01task000001": "queued", "01task000xyz": "stopped"}
+    assert tasked.errand("audit", "verify").stdout.endswith("rows, unbroken\n")
+
+
+def test_a_policy_is_checked_by_the_setting_where_no_file_is_named(place: Place) -> None:
+    (place.root / "p.yml").write_text("version: 1\n")
+    assert place.errand("policy", "check", ERRAND_POLICY_FILE="p.yml").stdout.startswith("good: ")
+    assert place.errand("policy", "check").returncode == 4
