@@ -115,7 +115,13 @@ class Demo:
         self._echo(self._request)
 
     async def _watch(self, store: Store) -> None:
-        await _quiet(store)
+        try:
+            await _quiet(store)
+        except asyncio.CancelledError:
+            self._line(
+                "interrupted: the agent works on, and the next `errand demo` goes on with it"
+            )
+            raise
         await self._show(store)
         if self._chat:
             self._out.print()

@@ -191,6 +191,8 @@ def _wrong(found: ErrorDetails) -> str:
             return f"{ENV_FILE} has {loc}, which is none of our settings: take it out"
         case "value_error":
             return f"{PREFIX}{loc}: {found['ctx']['error']}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{PREFIX}{loc}: set its parts, like {PREFIX}HTTP__PORT=8400"
         case _:
             return f"{PREFIX}{loc}: {found['msg'][:1].lower()}{found['msg'][1:]}"
 

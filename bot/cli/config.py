@@ -7,7 +7,7 @@ import typer
 from pydantic import SecretStr
 
 from bot.cli.output import AsJson, print_facts, print_json
-from bot.settings import PREFIX, load_settings
+from bot.settings import PARTS, PREFIX, load_settings
 
 app = typer.Typer(help="The settings.", no_args_is_help=True, add_completion=False)
 
@@ -52,5 +52,5 @@ def _flat(value: dict[str, Any], prefix: str = PREFIX) -> dict[str, object]:
         if isinstance(inner, dict):
             flat |= _flat(inner, f"{name}__")
         else:
-            flat[name] = "" if inner is None else inner
+            flat[name] = "off" if inner is None and key in PARTS else inner
     return flat

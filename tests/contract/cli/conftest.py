@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.installation import ROOT, free_port
+from tests.support.installation import ROOT
+from tests.support.ports import free_port
 
 
 @dataclass(slots=True)

@@ -26,7 +26,8 @@ def _says(place: Place, *words: str, code: int, sentence: str, **settings: str) 
     [
         ({"ERRAND_DATADIR": "x"}, "no setting ERRAND_DATADIR: did you mean ERRAND_DATA_DIR?"),
         ({"ERRAND_HTTP__PORT": "http"}, "ERRAND_HTTP__PORT: input should be a valid integer"),
-        ({"ERRAND_HTTP": "8400"}, "set its parts, like ERRAND_HTTP__PORT=8400"),
+        ({"ERRAND_HTTP": "8400"}, "ERRAND_HTTP: set its parts, like ERRAND_HTTP__PORT=8400"),
+        ({"ERRAND_HTTP": "port"}, "set its parts, like ERRAND_HTTP__PORT=8400"),
         ({"ERRAND_REDIS_URL": "localhost"}, "ERRAND_REDIS_URL: write redis://HOST:PORT"),
         ({"ERRAND_SLACK__APP_TOKEN": "xapp-1"}, "ERRAND_SLACK__BOT_TOKEN is missing"),
     ],
