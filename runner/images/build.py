@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ CODE_LABEL: Final = "errand.code"
 BASE_LABEL: Final = "errand.base"
 _KEPT_LINES: Final = 20
 _LINE_WIDTH: Final = 76
+_STEP: Final = re.compile(r"Step \d+/\d+ : (?:RUN|COPY|ADD)\b")
+"""What takes time; the rest only says something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +158,7 @@ class _Builder:
         said: list[str] = []
         for step in steps:
             text = str(step.get("error") or step.get("stream") or "").strip()
-            if text.startswith("Step "):
+            if _STEP.match(text):
                 self._progress(textwrap.shorten(text, _LINE_WIDTH, placeholder=" …"))
             if text:
                 said = [*said, text][-_KEPT_LINES:]
