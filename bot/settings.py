@@ -224,8 +224,3 @@ def _write_once(path: Path, text: str) -> None:
         draft.flush()
         with contextlib.suppress(FileExistsError):
             os.link(draft.name, path)
-
-
-def subprocess_environment() -> dict[str, str]:
-    """Our own environment, for helpers that we start ourselves."""
-    return dict(os.environ)
