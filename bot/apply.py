@@ -14,7 +14,7 @@ from bot.intake import Signal, utc_now
 from bot.progress import View, advance, final
 from bot.record import record
 from bot.said import show_card
-from bot.states import IN_SANDBOX, IllegalMoveError, TaskState
+from bot.states import IN_SANDBOX, MAX_ATTEMPTS, IllegalMoveError, TaskState
 from bot.store import commands, events, runs, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError, StoreRefusedError
@@ -29,7 +29,6 @@ Entries = dict[str, EventRecord]
 BATCH = 200
 BLOCK_MS = 1000
 RETRY_SECONDS = 1.0
-MAX_ATTEMPTS = 3
 REFUSED = (StoreRefusedError, IllegalMoveError, ValueError, LookupError, OverflowError)
 """What applying an event may raise that would be raised again."""
 
@@ -245,11 +244,10 @@ class Applier:
         self, tx: AsyncConnection, task: TaskRow, run: RunKey, finished: Finished, now: datetime
     ) -> None:
         row = await runs.get(tx, run.task, run.fence)
-        started = row.started_at if row else None
         view = View.model_validate(row.view) if row else View()
         if task.state is TaskState.STOPPING:
             finished = finished.model_copy(update={"outcome": "stopped", "reason": ""})
-        seconds = int((now - started).total_seconds()) if started else 0
+        seconds = row.elapsed_seconds(now) if row else 0
         await end_round(tx, task.id, final(task, view, finished, elapsed_seconds=seconds), now=now)
 
 

@@ -14,7 +14,7 @@ from bot.intake import Signal, utc_now
 from bot.progress import View
 from bot.record import record
 from bot.said import show_card
-from bot.states import IN_SANDBOX, TaskState
+from bot.states import IN_SANDBOX, MAX_ATTEMPTS, TaskState
 from bot.store import commands, runs, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
@@ -27,13 +27,11 @@ from runner.protocol import Command, RunKey
 
 log = structlog.get_logger()
 
-MAX_ATTEMPTS = 3
 SWEEP_SECONDS = 2.0
 RESEND_SECONDS = 3.0
 NAME_SECONDS = 2.0
 REMEMBERED = timedelta(days=7)
 """How long a worker may come back and ask after a run that has ended."""
-LEASED_STATES = IN_SANDBOX
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +76,7 @@ class Dispatcher:
     async def dispatch(self) -> int:
         """Launch what the limits allow, oldest first; the number of launches."""
         async with self.store.read() as conn:
-            live = await tasks.in_states(conn, LEASED_STATES)
+            live = await tasks.in_states(conn, IN_SANDBOX)
             full = len(live) >= self.policy.limits.tasks
             # A long queue takes long to read, and with every new task.
             waiting = [] if full else await tasks.queued(conn, limit=500)
@@ -156,7 +154,7 @@ class Dispatcher:
         """Send every open command to the host of its task's run."""
         now = self.now()
         async with self.store.read() as conn:
-            live = await tasks.in_states(conn, LEASED_STATES)
+            live = await tasks.in_states(conn, IN_SANDBOX)
             open_commands = [c for t in live for c in await commands.open_for(conn, t.id)]
         by_id = {task.id: task for task in live}
         sent: list[str] = []
@@ -190,7 +188,7 @@ class Dispatcher:
         is lost only when a whole grace has passed in which its worker could have claimed it again.
         """
         async with self.store.read() as conn:
-            live = await tasks.in_states(conn, LEASED_STATES)
+            live = await tasks.in_states(conn, IN_SANDBOX)
         if not await self.bus.has_epoch():
             await self._release_ended()
             await self.bus.begin_epoch()
@@ -217,7 +215,7 @@ class Dispatcher:
         """A lease without a run. One that SQL does not know is left alone, until it says that it has ended."""
         async with self.store.read() as conn:
             task = await tasks.get(conn, task_id)
-        if task is not None and task.state not in LEASED_STATES:
+        if task is not None and task.state not in IN_SANDBOX:
             await self.bus.release(_run_of(task))
 
     async def _release_ended(self) -> None:
@@ -226,7 +224,7 @@ class Dispatcher:
         async with self.store.read() as conn:
             newest = await tasks.listing(conn, limit=1000)
         for task in newest:
-            if task.fence and task.state not in LEASED_STATES and task.changed_at > since:
+            if task.fence and task.state not in IN_SANDBOX and task.changed_at > since:
                 await self.bus.release(_run_of(task))
 
     async def give_up(self, task: TaskRow, *, reason: str) -> None:

@@ -22,7 +22,7 @@ from bot.states import TaskState
 from bot.store import cursors, events, runs, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
-from bot.store.rows import RunRow, TaskRow
+from bot.store.rows import TaskRow
 from bot.tasks import end_round
 from integrations.channel import Final
 from integrations.errors import (
@@ -211,7 +211,7 @@ class Publisher:
                 task,
                 View.model_validate(row.view) if row else View(),
                 said if isinstance(said, Finished) else Finished(outcome="done"),
-                elapsed_seconds=_elapsed(row, now),
+                elapsed_seconds=row.elapsed_seconds(now) if row else 0,
                 published=published,
             )
             await end_round(tx, task.id, word, now=now)
@@ -247,7 +247,7 @@ class Publisher:
             word = Final(
                 outcome="failed",
                 text=f"The work was done but not published: {reason}",
-                elapsed_seconds=_elapsed(row, now),
+                elapsed_seconds=row.elapsed_seconds(now) if row else 0,
                 asked_by=task.requester_name,
             )
             await end_round(tx, task.id, word, now=now)
@@ -278,7 +278,3 @@ def _why(error: Exception) -> str:
             return "its grant is from another version of Errand. Say `retry` to be granted anew."
         case _:
             return str(error)
-
-
-def _elapsed(row: RunRow | None, now: datetime) -> int:
-    return int((now - row.started_at).total_seconds()) if row and row.started_at else 0

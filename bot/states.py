@@ -26,6 +26,9 @@ IN_SANDBOX = frozenset({S.STARTING, S.RUNNING, S.WAITING, S.STOPPING})
 
 LIVE = frozenset(S) - TERMINAL
 
+MAX_ATTEMPTS = 3
+"""Runs of one round that may be lost to our own faults before the task fails."""
+
 MOVES: dict[TaskState, frozenset[TaskState]] = {
     S.QUEUED: frozenset({S.STARTING, S.STOPPED, S.FAILED, S.EXPIRED}),
     S.STARTING: frozenset({S.RUNNING, S.QUEUED, S.STOPPING, S.FAILED, S.EXPIRED}),

@@ -131,7 +131,14 @@ async def end_round(tx: AsyncConnection, task_id: str, last_word: Final, *, now:
 
 
 async def begin_round(
-    tx: AsyncConnection, task: TaskRow, changes: FollowUp, *, by: str, why: str, now: datetime
+    tx: AsyncConnection,
+    task: TaskRow,
+    changes: FollowUp,
+    *,
+    by: str,
+    why: str,
+    now: datetime,
+    action: str = "follow_up",
 ) -> None:
     """The next round of an ended task: the same branch, a new card."""
     await tasks.reopen(tx, task.id, now=now, **changes)
@@ -139,7 +146,7 @@ async def begin_round(
         tx,
         now=now,
         actor=by,
-        action="follow_up",
+        action=action,
         task=task.id,
         decision="granted",
         policy_hash=changes["policy_hash"],

@@ -24,15 +24,13 @@ from bot.cli.output import (
 )
 from bot.handin import HandIns
 from bot.intake import utc_now
-from bot.record import record
-from bot.said import mark, show_card
 from bot.settings import Settings, load_settings
 from bot.states import TERMINAL, TaskState
 from bot.store import audit, events, runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import TaskRow
-from bot.tasks import stop_task
-from integrations.channel import Mark
+from bot.store.tasks import FollowUp
+from bot.tasks import begin_round, stop_task
 from runner.protocol import EventRecord, RunKey
 
 app = typer.Typer(
@@ -198,23 +196,14 @@ def retry(task: TaskId) -> None:
             row = await _find(tx, task)
             if row.state not in TERMINAL:
                 return False
-            now = utc_now()
-            await tasks.reopen(
-                tx,
-                row.id,
+            same = FollowUp(
                 message_id=row.message_id,
                 prompt=row.prompt,
                 grant=row.grant,
                 policy_hash=row.policy_hash,
-                now=now,
             )
-            await record(
-                tx, now=now, actor=CLI_ACTOR, action="retry", task=row.id, decision="granted"
-            )
-            fresh = await tasks.get(tx, row.id)
-            if fresh is not None:
-                await mark(tx, fresh, Mark.SEEN, present=True, now=now)
-                await show_card(tx, fresh, now=now)
+            why = "asked for on the command line"
+            await begin_round(tx, row, same, by=CLI_ACTOR, why=why, now=utc_now(), action="retry")
             return True
 
     if not with_store(load_settings(), work):

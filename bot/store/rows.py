@@ -78,6 +78,10 @@ class RunRow(_Row):
     view: dict[str, Any]
     """`bot.progress.View` as JSON: what the card is made from."""
 
+    def elapsed_seconds(self, now: datetime) -> int:
+        """Since it started; 0 if it never did."""
+        return int((now - self.started_at).total_seconds()) if self.started_at else 0
+
 
 class OutboxRow(_Row):
     id: str

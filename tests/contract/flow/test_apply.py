@@ -7,9 +7,8 @@ import pytest
 from redis.asyncio import Redis
 from typing_extensions import override
 
-from bot.apply import MAX_ATTEMPTS
 from bot.bus import Bus
-from bot.states import TaskState
+from bot.states import MAX_ATTEMPTS, TaskState
 from bot.store.engine import Store
 from bot.store.errors import StoreError, StoreUnavailableError
 from integrations.channel import Mark, StepState
