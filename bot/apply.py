@@ -2,15 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.account import account
 from bot.bus import Bus
 from bot.intake import Signal, utc_now
+from bot.metrics import Metrics
 from bot.progress import View, advance, final
 from bot.record import record
 from bot.said import show_card
@@ -43,6 +45,7 @@ class Applier:
     finished: Signal
     queued: Signal
     now: Callable[[], datetime] = utc_now
+    metrics: Metrics = field(default_factory=Metrics)
 
     async def run(self) -> None:
         """Apply until cancelled; events that a predecessor took and did not finish come first."""
@@ -120,6 +123,8 @@ class Applier:
             after = await tasks.get(tx, run.task)
             if new and after is not None and after.state in IN_SANDBOX:
                 await show_card(tx, after, now=now)
+            told = await runs.get(tx, run.task, run.fence)
+        account(self.metrics, told or row, new)
         if after is not None and after.state in IN_SANDBOX:
             return False
         self.finished.set()

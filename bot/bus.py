@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arq.connections import ArqRedis, RedisSettings, create_pool
+from pydantic import BaseModel, ConfigDict
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -37,6 +38,29 @@ class Delivered:
     id: str
     record: EventRecord | None
     """None if the entry can't be read."""
+
+
+class HostRow(BaseModel):
+    """What a worker last said of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    host: str
+    slots: int
+    free: int
+    version: str
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What is on the bus."""
+
+    events: int
+    """Not applied yet."""
+    launches: int
+    """Not taken yet."""
+    hosts: tuple[HostRow, ...]
 
 
 def redis_settings(url: str) -> RedisSettings:
@@ -144,6 +168,17 @@ class Bus:
         found = [k async for k in self._redis.scan_iter(match=f"{prefix}*")]
         values = await self._redis.mget(found) if found else []
         return [json.loads(value) for value in values if value]
+
+    async def traffic(self) -> Traffic:
+        """How much is under way, and which hosts live."""
+        names = [name async for name in self._redis.scan_iter(match=keys.host("*"))]
+        said = await self._redis.mget(names) if names else []
+        hosts = [HostRow.model_validate_json(text) for text in said if text]
+        return Traffic(
+            events=int(await self._redis.xlen(keys.EVENTS)),
+            launches=int(await self._redis.zcard(keys.run_queue(self._pool))),
+            hosts=tuple(sorted(hosts, key=lambda host: host.host)),
+        )
 
     async def prepare_events(self) -> None:
         try:

@@ -1,14 +1,16 @@
 """What a message leads to: a new task, word to one that is there, or an answer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 import structlog
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import words
+from bot.account import Dealt
 from bot.intake import Signal, utc_now
 from bot.progress import STATE_WORDS
 from bot.record import record
@@ -48,6 +50,7 @@ class Desk:
     spoken: Signal
     commanded: Signal
     now: Callable[[], datetime] = utc_now
+    dealt: Dealt = field(default_factory=Dealt)
 
     async def run(self) -> None:
         """Work through the inbox, oldest first, until cancelled."""
@@ -86,7 +89,10 @@ class Desk:
         try:
             async with self.store.begin() as tx:
                 led_somewhere = await self.handle(tx, row.inbound)
-                await inbox.finish(tx, row.id, state="done" if led_somewhere else "ignored")
+                outcome: Literal["done", "ignored"] = "done" if led_somewhere else "ignored"
+                await inbox.finish(tx, row.id, state=outcome)
+                task = await tasks.for_conversation(tx, row.inbound.conversation)
+            self.dealt.with_delivery(row, task, outcome=outcome, now=self.now())
         except (StoreRefusedError, IllegalMoveError, ValueError, LookupError) as error:
             log.exception("delivery_failed", inbox=row.id)
             await self._failed(row, error)
@@ -97,6 +103,7 @@ class Desk:
             if tries < MAX_TRIES:
                 return
             await inbox.finish(tx, row.id, state="dead")
+        self.dealt.with_delivery(row, None, outcome="dead", now=self.now())
         text = "I could not deal with this request. The operator finds the reason in the log."
         try:
             async with self.store.begin() as tx:

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from bot.bus import Bus
 from bot.intake import Signal, utc_now
+from bot.metrics import Metrics
 from bot.progress import View
 from bot.record import record
 from bot.said import show_card
@@ -24,6 +25,7 @@ from integrations.channel import Channel, Final
 from integrations.errors import IntegrationError
 from policies.model import Policy
 from runner.protocol import Command, RunKey
+from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
 
@@ -52,6 +54,8 @@ class Dispatcher:
     """How long a run may be without a lease before it counts as lost."""
     now: Callable[[], datetime] = utc_now
     clock: Callable[[], float] = time.monotonic
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=NoTracing)
     _missing: dict[RunKey, float] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -147,7 +151,10 @@ class Dispatcher:
             fresh = await tasks.get(tx, task.id)
             if fresh is not None:
                 await show_card(tx, fresh, now=now)
-        log.info("run_dispatched", task=task.id, fence=fence)
+        self.metrics.launches.inc()
+        self.tracing.tell("queue", task=task.id, start=task.changed_at, end=now, fence=fence)
+        waited = round((now - task.changed_at).total_seconds(), 3)
+        log.info("run_dispatched", task=task.id, fence=fence, seconds=waited)
         return RunKey(task=task.id, fence=fence)
 
     async def send_commands(self) -> int:

@@ -3,13 +3,15 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 from pydantic import TypeAdapter
 
 from bot.intake import Signal, utc_now
+from bot.metrics import Metrics
+from bot.standing import ASK_AGAIN_SECONDS, Standing
 from bot.store import outbox
 from bot.store.engine import Store
 from bot.store.errors import StoreError
@@ -22,6 +24,7 @@ from integrations.errors import (
     RejectedError,
     UnavailableError,
 )
+from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
 
@@ -29,7 +32,6 @@ SWEEP_SECONDS = 1.0
 LEASE_SECONDS = 30.0
 SETTLE_SECONDS = 5.0
 """How long after a sender's death its last call may still take effect."""
-AUTH_SECONDS = 60.0
 MAX_TRIES = 1500
 """At a minute each, an outage of a day loses nothing."""
 PARALLEL = 20
@@ -45,9 +47,12 @@ class Outbox:
     store: Store
     channels: Mapping[str, Channel]
     spoken: Signal
+    standing: Standing
     alone: bool = False
     """No other sender uses this store: what is in flight at the start was sent by one that is dead."""
     now: Callable[[], datetime] = utc_now
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=NoTracing)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -95,14 +100,19 @@ class Outbox:
         if channel is None:
             await self._later(row, UnavailableError(row.conversation.channel, "it is switched off"))
             return
+        if wait := self.standing.wait_seconds(channel.name):
+            await self._hold(row, wait, "it refuses our credential")
+            return
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                remote_id = await self._send(channel, row)
+                with self.tracing.span("post", task=row.task, kind=row.kind):
+                    remote_id = await self._send(channel, row)
         except RateLimitedError as error:
+            self.metrics.rate_limit_wait.labels(channel.name).inc(error.retry_after)
             await self._again(row, error.retry_after, error)
         except AuthError as error:
-            log.warning("credential_refused", channel=channel.name, error=str(error))
-            await self._again(row, AUTH_SECONDS, error)
+            await self._hold(row, ASK_AGAIN_SECONDS, str(error))
+            await self.standing.refused(channel.name, error)
         except (RejectedError, ValueError, LookupError) as error:
             # The latter two: a payload of another version.
             await self._dead(row, error)
@@ -110,6 +120,7 @@ class Outbox:
             await self._later(row, error)
         else:
             await self._sent(row, remote_id)
+            await self.standing.accepted(channel.name)
 
     async def _later(self, row: OutboxRow, error: Exception) -> None:
         if row.tries >= MAX_TRIES:
@@ -151,7 +162,15 @@ class Outbox:
             await outbox.sent(
                 tx, row.id, version=row.version, remote_id=remote_id, next_at=again_at
             )
+        self._count(row, "sent")
         log.info("message_sent", task=row.task, kind=row.kind, tries=row.tries)
+
+    async def _hold(self, row: OutboxRow, seconds: float, reason: str) -> None:
+        """Nobody is called: the fault is the destination's, and is told of once, not with every message."""
+        next_at = self.now() + timedelta(seconds=seconds)
+        async with self.store.begin() as tx:
+            await outbox.again(tx, row.id, next_at=next_at, error=reason, counted=False)
+        self._count(row, "held")
 
     async def _again(self, row: OutboxRow, seconds: float, error: Exception) -> None:
         next_at = self.now() + timedelta(seconds=seconds)
@@ -160,11 +179,16 @@ class Outbox:
         )
         async with self.store.begin() as tx:
             await outbox.again(tx, row.id, next_at=next_at, error=str(error))
+        self._count(row, "postponed")
 
     async def _dead(self, row: OutboxRow, error: Exception) -> None:
         log.error("message_dead", task=row.task, kind=row.kind, outbox=row.id, error=str(error))
         async with self.store.begin() as tx:
             await outbox.dead(tx, row.id, error=str(error))
+        self._count(row, "dead")
+
+    def _count(self, row: OutboxRow, outcome: str) -> None:
+        self.metrics.messages.labels(row.conversation.channel, outcome).inc()
 
 
 def _backoff(tries: int) -> float:

@@ -11,17 +11,22 @@ import structlog
 from fastapi import FastAPI
 from rich.console import Console
 
+from bot.account import Dealt
 from bot.alone import alone
 from bot.apply import Applier
 from bot.bus import Bus
 from bot.desk import Desk
 from bot.dispatch import Dispatcher
 from bot.handin import HandIns
+from bot.health import Health, Pulse
 from bot.intake import Intake, Signal
+from bot.metrics import Metrics
 from bot.outbox import Outbox
 from bot.publish import Publisher
 from bot.settings import Settings, worker_token
+from bot.standing import Standing
 from bot.store.engine import Store
+from bot.tracing import open_tracing
 from bot.web import create_app, serve_http
 from bot.worker_api import WorkerApi
 from integrations.channel import Channel
@@ -32,6 +37,7 @@ from integrations.localforge.forge import LocalForge
 from integrations.slack.channel import SlackChannel
 from policies.load import load_policy
 from policies.model import Policy
+from runner.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -52,25 +58,29 @@ class Services:
     intake: Intake
     outbox: Outbox
     app: FastAPI
-    loops: tuple[Loop, ...]
+    pulse: Pulse
+    loops: Mapping[str, Loop]
 
     async def run(self) -> None:
         """All loops and the HTTP server, until HTTP fails or all are cancelled."""
         async with asyncio.TaskGroup() as group:
-            for loop in self.loops:
-                group.create_task(_keep_going(loop))
-            for channel in self.channels.values():
-                group.create_task(_keep_going(partial(channel.listen, self.intake.receive)))
+            for name, loop in self.loops.items():
+                self.pulse.began(name)
+                group.create_task(_keep_going(name, loop, self.pulse))
+            for name, channel in self.channels.items():
+                listen = partial(channel.listen, self.intake.receive)
+                group.create_task(_keep_going(name, listen, self.pulse))
             group.create_task(serve_http(self.app, self.settings.http))
 
 
-async def _keep_going(loop: Loop) -> None:
+async def _keep_going(name: str, loop: Loop, pulse: Pulse) -> None:
     """Begin a loop again when it fails: a fault in one of them must not silence the others."""
     while True:
         try:
             await loop()
         except Exception:  # whatever it was: it is in the log, and the rows are still there
-            log.exception("loop_failed")
+            log.exception("loop_failed", loop=name)
+            pulse.failed(name)
             await asyncio.sleep(RESTART_SECONDS)
         else:
             return
@@ -96,14 +106,37 @@ def open_forges(settings: Settings) -> dict[str, Forge]:
     return forges
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What must be closed, and what all parts share."""
+
+    settings: Settings
+    policy: Policy
+    store: Store
+    bus: Bus
+    channels: dict[str, Channel]
+    forges: dict[str, Forge]
+    metrics: Metrics
+    tracing: Tracing
+    alone: bool
+    """No other `serve` uses the store."""
+
+
 @asynccontextmanager
 async def open_services(
-    settings: Settings, *, redis_url: str, more_channels: Sequence[Channel] = ()
+    settings: Settings,
+    *,
+    redis_url: str,
+    more_channels: Sequence[Channel] = (),
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Services]:
     """Open everything that `serve` needs; the database is brought up to date."""
     async with AsyncExitStack() as stack:
         policy = load_policy(settings.policy_file)
         log.info("policy_loaded", hash=policy.hash, file=str(settings.policy_file or "default"))
+        tracing = await stack.enter_async_context(
+            open_tracing(settings.otel, service="errand-serve")
+        )
         store = Store(settings.database)
         stack.push_async_callback(store.close)
         only_one = stack.enter_context(alone(store.file))
@@ -116,90 +149,88 @@ async def open_services(
             stack.push_async_callback(channel.close)
         for forge in forges.values():
             stack.push_async_callback(forge.close)
-        outbox = Outbox(store=store, channels=channels, spoken=Signal(), alone=only_one)
         yield _assemble(
-            settings, policy, store=store, bus=bus, channels=channels, forges=forges, outbox=outbox
+            _Opened(
+                settings=settings,
+                policy=policy,
+                store=store,
+                bus=bus,
+                channels=channels,
+                forges=forges,
+                metrics=metrics or Metrics(),
+                tracing=tracing,
+                alone=only_one,
+            )
         )
 
 
-def _assemble(
-    settings: Settings,
-    policy: Policy,
-    *,
-    store: Store,
-    bus: Bus,
-    channels: dict[str, Channel],
-    forges: dict[str, Forge],
-    outbox: Outbox,
-) -> Services:
-    spoken = outbox.spoken
-    arrived, queued, commanded, finished = (Signal() for _ in range(4))
-    handed_in = HandIns(settings.data_dir)
-    intake = Intake(store=store, arrived=arrived)
+def _assemble(o: _Opened) -> Services:
+    arrived, queued, commanded, finished, spoken = (Signal() for _ in range(5))
+    standing = Standing(store=o.store)
+    handed_in = HandIns(o.settings.data_dir)
+    outbox = Outbox(
+        store=o.store, channels=o.channels, spoken=spoken, standing=standing, alone=o.alone,
+        metrics=o.metrics, tracing=o.tracing,
+    )  # fmt: skip
+    intake = Intake(store=o.store, arrived=arrived)
     desk = Desk(
-        store=store, policy=policy, arrived=arrived, queued=queued, spoken=spoken,
-        commanded=commanded,
+        store=o.store, policy=o.policy, arrived=arrived, queued=queued, spoken=spoken,
+        commanded=commanded, dealt=Dealt(metrics=o.metrics, tracing=o.tracing),
     )  # fmt: skip
     dispatcher = Dispatcher(
-        store=store, bus=bus, policy=policy, channels=channels, queued=queued, spoken=spoken,
-        commanded=commanded,
+        store=o.store, bus=o.bus, policy=o.policy, channels=o.channels, queued=queued,
+        spoken=spoken, commanded=commanded, metrics=o.metrics, tracing=o.tracing,
     )  # fmt: skip
-    applier = Applier(store=store, bus=bus, spoken=spoken, finished=finished, queued=queued)
+    applier = Applier(
+        store=o.store, bus=o.bus, spoken=spoken, finished=finished, queued=queued,
+        metrics=o.metrics,
+    )  # fmt: skip
     publisher = Publisher(
-        store=store,
-        forges=forges,
-        handed_in=handed_in,
-        root=settings.data_dir / "publish",
-        finished=finished,
-        spoken=spoken,
-    )
+        store=o.store, forges=o.forges, handed_in=handed_in, root=o.settings.data_dir / "publish",
+        finished=finished, spoken=spoken, standing=standing, metrics=o.metrics, tracing=o.tracing,
+    )  # fmt: skip
+    pulse = Pulse(metrics=o.metrics)
     return Services(
-        settings=settings,
-        policy=policy,
-        store=store,
-        bus=bus,
-        channels=channels,
-        forges=forges,
+        settings=o.settings,
+        policy=o.policy,
+        store=o.store,
+        bus=o.bus,
+        channels=o.channels,
+        forges=o.forges,
         intake=intake,
         outbox=outbox,
-        app=_app(
-            settings,
-            store=store,
-            channels=channels,
-            forges=forges,
-            intake=intake,
-            handed_in=handed_in,
-        ),
-        loops=(
-            desk.run,
-            dispatcher.run,
-            dispatcher.run_commands,
-            applier.run,
-            publisher.run,
-            outbox.run,
-        ),
+        app=_app(o, intake=intake, handed_in=handed_in, pulse=pulse),
+        pulse=pulse,
+        loops={
+            "desk": desk.run,
+            "dispatch": dispatcher.run,
+            "commands": dispatcher.run_commands,
+            "apply": applier.run,
+            "publish": publisher.run,
+            "outbox": outbox.run,
+        },
     )
 
 
-def _app(
-    settings: Settings,
-    *,
-    store: Store,
-    channels: dict[str, Channel],
-    forges: dict[str, Forge],
-    intake: Intake,
-    handed_in: HandIns,
-) -> FastAPI:
+def _app(o: _Opened, *, intake: Intake, handed_in: HandIns, pulse: Pulse) -> FastAPI:
     workers = WorkerApi(
-        store=store,
-        forges=forges,
+        store=o.store,
+        forges=o.forges,
         handed_in=handed_in,
-        token=worker_token(settings),
-        installation=settings.installation,
+        token=worker_token(o.settings),
+        installation=o.settings.installation,
     )
-    routers = [channel.routes(intake.receive) for channel in channels.values()]
-    routers += [forge.routes() for forge in forges.values()]
-    return create_app([*(r for r in routers if r is not None), workers.routes()])
+    health = Health(
+        store=o.store,
+        bus=o.bus,
+        metrics=o.metrics,
+        pulse=pulse,
+        destinations=(*o.channels, *o.forges),
+    )
+    routers = [channel.routes(intake.receive) for channel in o.channels.values()]
+    routers += [forge.routes() for forge in o.forges.values()]
+    own = [workers.routes(), health.routes()]
+    return create_app([*(r for r in routers if r is not None), *own])
 
 
 def open_console(lines: AsyncIterator[str] | None) -> ConsoleChannel:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from runner import keys
+from runner.meter import Meter
 from runner.patience import patiently
 from runner.protocol import RunKey
 
@@ -64,15 +65,19 @@ class Claim:
 class Leases:
     """One host's claims. Errors that time mends are waited out, for ever."""
 
-    def __init__(self, redis: Redis, *, host: str) -> None:
+    def __init__(self, redis: Redis, *, host: str, meter: Meter | None = None) -> None:
         self._redis = redis
         self.host = host
+        self._meter = meter or Meter()
 
     async def claim(self, run: RunKey) -> Claim:
         """Claim, renew or adopt: all the same. Safe at any time."""
         names = (keys.task(run.task), keys.lease(run.task), keys.mine(self.host))
         args = (str(run.fence), self.host, str(LEASE_MS), str(run))
-        answer = await patiently(lambda: self._redis.eval(_CLAIM, len(names), *names, *args))
+        answer = await patiently(
+            lambda: self._redis.eval(_CLAIM, len(names), *names, *args),
+            failed=self._meter.renewal_failed,
+        )
         return Claim(Standing(_text(answer[0])), known=bool(answer[1]))
 
     async def mine(self) -> set[RunKey]:
@@ -84,9 +89,14 @@ class Leases:
         """The run is cleaned up. Safe twice."""
         await patiently(lambda: self._redis.srem(keys.mine(self.host), str(run)))
 
-    async def announce(self, *, slots: int, free: int, version: str) -> None:
+    async def announce(
+        self, *, slots: int, free: int, version: str, draining: bool = False
+    ) -> None:
         """Say that this host lives, for the next 30 s."""
-        record = {"host": self.host, "slots": slots, "free": free, "version": version}
+        record = {
+            "host": self.host, "slots": slots, "free": free, "version": version,
+            "draining": draining,
+        }  # fmt: skip
         text = json.dumps(record)
         await patiently(lambda: self._redis.set(keys.host(self.host), text, px=HOST_MS))
 

@@ -9,10 +9,12 @@ from pydantic import SecretStr
 
 from runner.agents.catalogue import CATALOGUE, AgentEntry
 from runner.lease import Leases
+from runner.meter import Meter
 from runner.mirror import Mirrors
 from runner.sandbox import SandboxBackend
 from runner.serve_client import ServeClient
 from runner.streams import Streams
+from runner.tracing import NoTracing, Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,5 +52,7 @@ class Station:
     """Credentials that gateways add, by their names in the policy."""
     catalogue: Mapping[str, AgentEntry] = field(default_factory=lambda: CATALOGUE)
     pace: Pace = Pace()
+    meter: Meter = field(default_factory=Meter)
+    tracing: Tracing = field(default_factory=NoTracing)
     clock: Callable[[], float] = time.time
     """The clock that stamps transcripts."""

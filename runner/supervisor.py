@@ -5,6 +5,7 @@ Every step may find that it was done before. Killed at any point, a new process 
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, NoReturn
@@ -27,7 +28,7 @@ from runner.outlet import Outlet
 from runner.preparation import Preparation
 from runner.protocol import Command, Event, EventRecord, Finished, Launch, RunKey, Started
 from runner.rundir import Prepared, RunDir
-from runner.sandbox import Leftover, Line
+from runner.sandbox import Leftover, Line, Sandbox
 from runner.station import Station
 
 log = structlog.get_logger()
@@ -150,6 +151,7 @@ class LiveRun:
         if finished is None:
             finished = await self._run_to_end()
             self._files.write("ending", finished)
+            self._account(finished)
         else:
             await self._retell()
         if finished.outcome in {"stopped", "expired"}:
@@ -158,7 +160,25 @@ class LiveRun:
         await self._outlet.put([self._last(finished)])
         await self._outlet.flush()
         self._ended.set()
-        log.info("run_ended", run=str(self.run), outcome=finished.outcome)
+
+    def _account(self, finished: Finished) -> None:
+        station, now = self._station, datetime.now(UTC)
+        started = self._files.read("started", EventRecord)
+        began = started.at if started is not None else now
+        seconds = max(0.0, (now - began).total_seconds())
+        station.meter.run_ended(finished.outcome, seconds=seconds)
+        station.tracing.tell(
+            "run",
+            task=self.run.task,
+            start=began,
+            end=now,
+            fence=self.run.fence,
+            host=station.host,
+            outcome=finished.outcome,
+        )
+        log.info(
+            "run_ended", run=str(self.run), outcome=finished.outcome, seconds=round(seconds, 3)
+        )
 
     async def _run_to_end(self) -> Finished:
         try:
@@ -178,7 +198,8 @@ class LiveRun:
                 self._limit = limit
                 if self._stopping:
                     self._stop()
-                prepared = await self._preparation.settle(launch)
+                with self._station.tracing.span("prepare", task=self.run.task):
+                    prepared = await self._preparation.settle(launch)
                 verdict = await self._attend(launch, prepared)
         except TimeoutError:
             if not limit.expired():
@@ -204,7 +225,7 @@ class LiveRun:
     async def _attend(self, launch: Launch, prepared: Prepared) -> Finished:
         sandbox = self._preparation.open(launch, prepared)
         await self._check_still_there()
-        await sandbox.ensure()
+        await self._ensure(sandbox)
         self._attached = True
         digest = await sandbox.image_digest()
         with self._files.create("transcript") as transcript:
@@ -222,6 +243,13 @@ class LiveRun:
                 stopped=self._stop,
             )
             return await attendance.verdict()
+
+    async def _ensure(self, sandbox: Sandbox) -> None:
+        is_new, began = self._files.read("started", EventRecord) is None, time.monotonic()
+        with self._station.tracing.span("sandbox.start", task=self.run.task, adopted=not is_new):
+            await sandbox.ensure()
+        if is_new:
+            self._station.meter.sandbox_started(time.monotonic() - began)
 
     async def _check_still_there(self) -> None:
         """What had begun is never begun again under the same fence."""

@@ -32,6 +32,7 @@ from bot.store.rows import TaskRow
 from bot.store.tasks import FollowUp
 from bot.tasks import begin_round, stop_task
 from runner.protocol import EventRecord, RunKey
+from runner.tracing import TraceOfTask
 
 app = typer.Typer(
     help="Tasks: list, show, logs, stop, retry.", no_args_is_help=True, add_completion=False
@@ -104,6 +105,7 @@ def show(task: TaskId, as_json: AsJson = False) -> None:
             row = await _find(conn, task)
             return {
                 "task": row.model_dump(mode="json"),
+                "trace": f"{TraceOfTask.of(row.id).trace_id:032x}",
                 "runs": [r.model_dump(mode="json") for r in await runs.of_task(conn, row.id)],
                 "audit": [a.model_dump(mode="json") for a in await audit.of_task(conn, row.id)],
             }
@@ -118,7 +120,7 @@ def show(task: TaskId, as_json: AsJson = False) -> None:
 def _print_task(found: dict[str, Any]) -> None:
     shown = ("id", "state", "title", "requester", "requester_name", "repo", "repo_reason", "branch",
              "pull_url", "reason", "policy_hash", "round", "fence", "created_at", "ended_at")  # fmt: skip
-    print_facts({name: found["task"][name] for name in shown})
+    print_facts({name: found["task"][name] for name in shown} | {"trace": found["trace"]})
     for run in found["runs"]:
         heading(f"run {run['fence']}")
         cost = run["view"].get("cost_usd")

@@ -120,10 +120,18 @@ async def sent(
     await tx.execute(update(table).where(*mine).values(changes))
 
 
-async def again(tx: AsyncConnection, row_id: str, *, next_at: datetime, error: str) -> None:
-    """It did not go out now; try at `next_at`."""
+async def again(
+    tx: AsyncConnection, row_id: str, *, next_at: datetime, error: str, counted: bool = True
+) -> None:
+    """It did not go out now; try at `next_at`. Not counted: the message is not at fault."""
     mine = (table.c.id == row_id, table.c.state == SENDING)
-    changes = {"state": "pending", "next_at": next_at, "claim_until": None, "error": error}
+    changes = {
+        "state": "pending",
+        "next_at": next_at,
+        "claim_until": None,
+        "error": error,
+        "tries": table.c.tries if counted else table.c.tries - 1,
+    }
     await tx.execute(update(table).where(*mine).values(changes))
 
 

@@ -8,8 +8,9 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from bot.outbox import AUTH_SECONDS, LEASE_SECONDS, MAX_TRIES, SETTLE_SECONDS
+from bot.outbox import LEASE_SECONDS, MAX_TRIES, SETTLE_SECONDS
 from bot.said import mark, say
+from bot.standing import ASK_AGAIN_SECONDS
 from bot.store import outbox
 from integrations.channel import Card, Conversation, Mark, Notice, Reply
 from integrations.errors import (
@@ -188,7 +189,7 @@ async def test_a_refused_credential_keeps_every_message(office: Office) -> None:
     office.channel.fail(AuthError("fake", "revoked"), times=3)
     await tell(office, "hello")
     await tried(office, MAX_TRIES)
-    await keep_sending(office, AUTH_SECONDS)
+    await keep_sending(office, ASK_AGAIN_SECONDS)
     assert await office.notices() == ["hello"]
 
 

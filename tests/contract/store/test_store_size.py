@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.states import LIVE, TaskState
-from bot.store import audit, commands, cursors, events, inbox, outbox, runs, tables, tasks
+from bot.store import audit, commands, cursors, events, figures, inbox, outbox, runs, tables, tasks
 from bot.store.engine import Store
 from tests.support.store import HERE, NOW, a_message, a_task, an_event, an_inbound, at
 
@@ -52,12 +52,16 @@ CALLS: dict[str, Call] = {
     "commands.mark_sent": lambda c: commands.mark_sent(c, ["1", "2"], NOW),
     "commands.finish": lambda c: commands.finish(c, "1"),
     "commands.finish_all": lambda c: commands.finish_all(c, TASK),
+    "cursors.starting": lambda c: cursors.starting(c, "stopped:"),
+    "figures.look": figures.look,
     "cursors.get": lambda c: cursors.get(c, "slack"),
     "audit.of_task": lambda c: audit.of_task(c, TASK),
     "audit.verify": audit.verify,
 }
 READ_FROM_ONE_END = {
     "SCAN inbox USING INDEX ix_inbox_new",
+    "SCAN inbox USING INDEX ix_inbox_dead",
+    "SCAN outbox USING INDEX ix_outbox_dead",
     "SCAN outbox USING INDEX ix_outbox_pending",
     "SCAN outbox USING INDEX uq_outbox_sending",
     "SCAN task USING INDEX ix_task_created_at_id",
