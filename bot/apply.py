@@ -22,6 +22,7 @@ from bot.store.engine import Store
 from bot.store.errors import StoreError, StoreRefusedError
 from bot.store.rows import RunRow, TaskRow
 from bot.tasks import end_round
+from runner.errors import UnknownRunError
 from runner.protocol import CommandSeen, Egress, EventRecord, Finished, RunKey, Started
 
 log = structlog.get_logger()
@@ -80,6 +81,11 @@ class Applier:
             self.spoken.set()
         return len(settled)
 
+    async def _disown(self, run: RunKey) -> None:
+        """SQL is behind: it was restored from a copy. What runs is not ours to end without a person's word."""
+        log.error("run_unknown", run=str(run), hint="errand aside list")
+        await self.bus.disown(run)
+
     async def _settle(self, run: RunKey, entries: Entries) -> list[str]:
         """Apply entries of one run; the ids of those that are done with.
 
@@ -89,6 +95,9 @@ class Applier:
         records = list(entries.values())
         try:
             over = await self.apply(run, records)
+        except UnknownRunError:
+            await self._disown(run)
+            return list(entries)
         except REFUSED:
             log.exception("events_refused", run=str(run), entries=list(entries))
             if len(entries) == 1:
@@ -106,9 +115,8 @@ class Applier:
         now = self.now()
         async with self.store.begin() as tx:
             task = await tasks.get(tx, run.task)
-            if task is None:
-                log.error("event_of_unknown_task", task=run.task, fence=run.fence)
-                return True
+            if task is None or run.fence > task.fence:
+                raise UnknownRunError(str(run))
             fresh = await events.insert_many(tx, records, now=now)
             new = [r for r, is_new in zip(records, fresh, strict=True) if is_new]
             if task.fence != run.fence:

@@ -128,6 +128,18 @@ class Bus:
         await self._note(run.task, {"fence": str(run.fence), "state": "live"})
         await self._redis.persist(keys.task(run.task))
 
+    async def disown(self, run: RunKey) -> None:
+        """Say that SQL has no such run: whoever has it sets it aside."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(keys.task(run.task), f"disowned:{run.fence}", "1")
+        pipe.expire(keys.task(run.task), HASH_SECONDS)
+        await pipe.execute()
+
+    async def leased_run(self, task: str) -> RunKey | None:
+        """The run that holds the task's lease."""
+        held = await self._redis.get(keys.lease(task))
+        return None if held is None else RunKey(task=task, fence=int(held.rpartition(b":")[2]))
+
     async def is_known(self, run: RunKey) -> bool:
         """True if Redis has the run's fence: False means that Redis lost data, or never had it."""
         return await self._noted(run.task, "fence") == str(run.fence)

@@ -18,8 +18,9 @@ HOST_MS: Final = 30_000
 # Answers the standing, and whether we were written down as the owner before: after a first claim, an owner
 # that is gone says that Redis lost its data.
 _CLAIM: Final = """
+if redis.call('HEXISTS', KEYS[1], 'disowned:' .. ARGV[1]) == 1 then return {'DISOWNED', 0} end
 local fence = redis.call('HGET', KEYS[1], 'fence')
-if not fence then return {'UNKNOWN', 0} end
+if not fence or tonumber(fence) < tonumber(ARGV[1]) then return {'UNKNOWN', 0} end
 if fence ~= ARGV[1] then return {'STALE', 0} end
 local owner = redis.call('HGET', KEYS[1], 'owner:' .. fence)
 if owner and owner ~= ARGV[2] then return {'TAKEN', 0} end
@@ -39,7 +40,7 @@ class Standing(StrEnum):
     """What a claim answers."""
 
     UNKNOWN = "UNKNOWN"
-    """Redis has no such task: it lost its data, or has yet to be told. Keep running, ask again."""
+    """Redis has no such run: it lost data, or has yet to be told. Keep running, ask again."""
     STALE = "STALE"
     """Another attempt is current: end and clean up, silently."""
     TAKEN = "TAKEN"
@@ -47,12 +48,14 @@ class Standing(StrEnum):
     LIVE = "live"
     CANCEL = "cancel"
     """Ours, and to be stopped."""
+    DISOWNED = "DISOWNED"
+    """The database has no such run: it was restored from an older copy. Set it aside."""
     DONE = "done"
     """The end was applied: remove the containers and forget the run."""
 
 
 LOST: Final = frozenset({Standing.STALE, Standing.TAKEN})
-GONE: Final = LOST | {Standing.DONE}
+GONE: Final = LOST | {Standing.DONE, Standing.DISOWNED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,5 +106,11 @@ class SandboxBackend(Protocol):
     async def discard(self, leftover: Leftover) -> None:
         """Remove a sandbox by what was found. Safe twice."""
 
+    async def set_aside(self, leftover: Leftover) -> None:
+        """Freeze a sandbox and keep it as it is; it is none of the leftovers any more. Safe twice."""
+
+    async def aside(self, *, installation: str) -> list[Leftover]:
+        """Every sandbox of this installation that was set aside, of whatever host; `discard` removes one."""
+
     async def check(self) -> list[str]:
         """Problems that `errand doctor` should name, each with what to do; empty if all is well."""

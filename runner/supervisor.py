@@ -21,6 +21,7 @@ from runner.errors import (
     SandboxStartError,
     ServeUnavailableError,
     StaleRunError,
+    UnknownRunError,
     WorkspaceError,
 )
 from runner.lease import GONE, Claim, Standing
@@ -66,6 +67,7 @@ class LiveRun:
         self._limit: asyncio.Timeout | None = None
         self._ended = asyncio.Event()
         self._attached = False
+        self._unknown = False
 
     def command(self, command: Command) -> None:
         """Take in what a person wants; the same command twice is one."""
@@ -78,7 +80,10 @@ class LiveRun:
         again = (await self._claim()).standing not in GONE
         while again:
             again = await self._follow()
-        await self.clean_up()
+        if self._unknown:
+            await self.set_aside()
+        else:
+            await self.clean_up()
 
     async def give_up(self, reason: str) -> None:
         """End a run that broke in a way nobody foresaw."""
@@ -90,6 +95,22 @@ class LiveRun:
             with contextlib.suppress(_ForgottenError):
                 gone = await self._until_gone()
         await self.clean_up()
+
+    async def set_aside(self) -> None:
+        """Freeze the sandbox and keep what is known of the run: a person decides. Safe twice."""
+        try:
+            found = await self._leftovers()
+            if found:
+                await asyncio.to_thread(self._files.set_aside)
+            for leftover in found:
+                await self._station.backend.set_aside(leftover)
+                self._station.meter.set_aside()
+                log.error("sandbox_set_aside", run=str(self.run), containers=leftover.containers)
+        except RunnerError as error:
+            log.warning("sandbox_not_set_aside", run=str(self.run), error=repr(error))
+            return
+        await asyncio.to_thread(self._files.remove)
+        await self._station.leases.forget(self.run)
 
     async def clean_up(self) -> None:
         """Remove the sandbox and everything that is kept of the run. Safe twice."""
@@ -107,6 +128,8 @@ class LiveRun:
                 group.create_task(self._renew())
                 group.create_task(self._outlet.pump())
                 await self._live()
+        except* UnknownRunError:
+            self._unknown = True
         except* (_GoneError, StaleRunError):
             log.info("run_left", run=str(self.run), ended=self._ended.is_set())
         except* _ForgottenError:
@@ -116,6 +139,7 @@ class LiveRun:
 
     async def _claim(self) -> Claim:
         claim = await self._station.leases.claim(self.run)
+        self._unknown = claim.standing is Standing.DISOWNED
         if claim.standing is Standing.CANCEL:
             self.command(Command(id="", run=self.run, kind="stop"))
         return claim

@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "demo": "bot.cli.run:demo",
         "doctor": "bot.cli.doctor:doctor",
         "task": "bot.cli.task:app",
+        "aside": "bot.cli.aside:app",
         "image": "bot.cli.image:app",
         "db": "bot.cli.db:app",
         "config": "bot.cli.config:app",
