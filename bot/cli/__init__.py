@@ -23,6 +23,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "aside": "bot.cli.aside:app",
         "image": "bot.cli.image:app",
         "db": "bot.cli.db:app",
+        "backup": "bot.cli.backup:backup",
+        "restore": "bot.cli.backup:restore",
         "config": "bot.cli.config:app",
         "audit": "bot.cli.audit:app",
         "policy": "bot.cli.policy:app",

@@ -165,6 +165,13 @@ async def orphaned(tx: AsyncConnection, *, now: datetime, settled_at: datetime) 
     await tx.execute(update(table).where(table.c.state == SENDING).values(changes))
 
 
+async def doubt(tx: AsyncConnection) -> None:
+    """What was never tried may have been sent all the same, by the database that this one is an old copy of."""
+    untried = (table.c.state.in_(UNSENT), table.c.first_claim_at.is_(None))
+    changes = {"first_claim_at": table.c.created_at}
+    await tx.execute(update(table).where(*untried).values(changes))
+
+
 async def get(conn: AsyncConnection, task: str, kind: str, seq: str) -> OutboxRow | None:
     rows = await conn.execute(select(table).where(_named(task, kind, seq)))
     row = rows.mappings().first()
