@@ -23,6 +23,7 @@ from bot.intake import Intake, Signal
 from bot.metrics import Metrics
 from bot.outbox import Outbox
 from bot.publish import Publisher
+from bot.retention import Retention
 from bot.settings import Settings, worker_token
 from bot.standing import Standing
 from bot.store.engine import Store
@@ -189,6 +190,12 @@ def _assemble(o: _Opened) -> Services:
         store=o.store, forges=o.forges, handed_in=handed_in, root=o.settings.data_dir / "publish",
         finished=finished, spoken=spoken, standing=standing, metrics=o.metrics, tracing=o.tracing,
     )  # fmt: skip
+    retention = Retention(
+        store=o.store,
+        settings=o.settings.retention,
+        data_dir=o.settings.data_dir,
+        metrics=o.metrics,
+    )
     pulse = Pulse(metrics=o.metrics)
     return Services(
         settings=o.settings,
@@ -208,6 +215,7 @@ def _assemble(o: _Opened) -> Services:
             "apply": applier.run,
             "publish": publisher.run,
             "outbox": outbox.run,
+            "retention": retention.run,
         },
     )
 

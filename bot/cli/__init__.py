@@ -20,6 +20,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "demo": "bot.cli.run:demo",
         "doctor": "bot.cli.doctor:doctor",
         "task": "bot.cli.task:app",
+        "top": "bot.cli.top:top",
+        "outbox": "bot.cli.outbox:app",
         "aside": "bot.cli.aside:app",
         "image": "bot.cli.image:app",
         "db": "bot.cli.db:app",

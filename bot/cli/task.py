@@ -22,6 +22,7 @@ from bot.cli.output import (
     print_table,
     say,
 )
+from bot.cli.watch import Seen, Watch
 from bot.handin import HandIns
 from bot.intake import utc_now
 from bot.settings import Settings, load_settings
@@ -35,7 +36,7 @@ from runner.protocol import EventRecord, RunKey
 from runner.tracing import TraceOfTask
 
 app = typer.Typer(
-    help="Tasks: list, show, logs, stop, retry.", no_args_is_help=True, add_completion=False
+    help="Tasks: list, show, watch, logs, stop, retry.", no_args_is_help=True, add_completion=False
 )
 TaskId = Annotated[str, typer.Argument(help="The task's id, or enough of its beginning or end.")]
 SHORT = 8
@@ -172,6 +173,20 @@ def _print_transcript(settings: Settings, row: TaskRow) -> None:
         complain(f"no transcript of {row.id} is here: a worker hands it in when a run has ended")
         raise typer.Exit(EXIT_NOT_FOUND)
     sys.stdout.write(gzip.decompress(path.read_bytes()).decode(errors="replace"))
+
+
+@app.command()
+def watch(task: TaskId, as_json: AsJson = False) -> None:
+    """Follow a task until it has ended; with --json, an event a line."""
+
+    async def work(store: Store) -> Seen:
+        async with store.read() as conn:
+            row = await _find(conn, task)
+        watching = Watch(store, row.id)
+        return await (watching.lines() if as_json else watching.live())
+
+    if with_store(load_settings(), work).task.state is not TaskState.SUCCEEDED:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()

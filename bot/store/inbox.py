@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import ValidationError
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.store.rows import InboxRow
@@ -74,6 +74,21 @@ def _readable(row: dict[str, Any]) -> bool:
     except ValidationError:
         return False
     return True
+
+
+async def prune(
+    tx: AsyncConnection, *, before: datetime, after: int, limit: int
+) -> tuple[int, int | None]:
+    """Of the rows after an id, remove those that are older and dealt with: how many, and where to go on."""
+    columns = (table.c.id, table.c.state, table.c.received_at)
+    query = select(*columns).where(table.c.id > after).order_by(table.c.id).limit(limit)
+    rows = (await tx.execute(query)).all()
+    old = [row for row in rows if row.received_at < before]
+    done = [row.id for row in old if row.state != "new"]
+    if done:
+        await tx.execute(delete(table).where(table.c.id.in_(done)))
+    goes_on = len(rows) == limit and len(old) == limit
+    return len(done), rows[-1].id if goes_on else None
 
 
 async def backlog(conn: AsyncConnection) -> int:

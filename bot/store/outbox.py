@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.store.columns import UtcTime
 from bot.store.rows import OutboxRow
-from bot.store.tables import PENDING, SENDING
+from bot.store.tables import DEAD, PENDING, SENDING
 from bot.store.tables import outbox as table
 from bot.store.writing import insert_new
 
@@ -188,6 +188,27 @@ async def unsent(conn: AsyncConnection, task: str) -> int:
     waiting = (table.c.task == task, table.c.state.in_(UNSENT))
     query = select(func.count()).select_from(table).where(*waiting)
     return int((await conn.execute(query)).scalar_one())
+
+
+async def waiting(conn: AsyncConnection, *, dead: bool, limit: int) -> list[OutboxRow]:
+    """What waits to be sent, the urgent and the oldest first; or what will not be sent, the newest first."""
+    query = select(table).where(table.c.state == (DEAD if dead else PENDING))
+    order = (table.c.ordinal.desc(),) if dead else _order(table)
+    return [
+        _row(row) for row in (await conn.execute(query.order_by(*order).limit(limit))).mappings()
+    ]
+
+
+async def by_id(conn: AsyncConnection, row_id: str) -> OutboxRow | None:
+    row = (await conn.execute(select(table).where(table.c.id == row_id))).mappings().first()
+    return None if row is None else _row(row)
+
+
+async def retry(tx: AsyncConnection, row_id: str, *, now: datetime) -> bool:
+    """Try a dead message again, or one that waits, at once; False for any other. What may be there is looked for."""
+    mine = (table.c.id == row_id, table.c.state.in_(("dead", "pending")))
+    changes = {"state": "pending", "next_at": now, "tries": 0, "claim_until": None}
+    return (await tx.execute(update(table).where(*mine).values(changes))).rowcount == 1
 
 
 async def next_due(conn: AsyncConnection) -> datetime | None:

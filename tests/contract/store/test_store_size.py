@@ -23,6 +23,7 @@ CALLS: dict[str, Call] = {
     "inbox.new": lambda c: inbox.new(c, limit=10),
     "inbox.finish": lambda c: inbox.finish(c, 1, state="done"),
     "inbox.backlog": inbox.backlog,
+    "inbox.prune": lambda c: inbox.prune(c, before=at(5000), after=0, limit=10),
     "tasks.get": lambda c: tasks.get(c, TASK),
     "tasks.for_conversation": lambda c: tasks.for_conversation(c, HERE),
     "tasks.listing": tasks.listing,
@@ -37,6 +38,8 @@ CALLS: dict[str, Call] = {
     "runs.get": lambda c: runs.get(c, TASK, 1),
     "runs.of_task": lambda c: runs.of_task(c, TASK),
     "runs.update": lambda c: runs.update(c, TASK, 1, reason="why"),
+    "events.first_task": lambda c: events.first_task(c, after=""),
+    "events.prune": lambda c: events.prune(c, TASK, limit=10),
     "events.of_task": lambda c: events.of_task(c, TASK),
     "events.of_task of a run": lambda c: events.of_task(c, TASK, fence=1),
     "outbox.claim": lambda c: outbox.claim(c, **SENDING),
@@ -57,6 +60,8 @@ CALLS: dict[str, Call] = {
     "cursors.get": lambda c: cursors.get(c, "slack"),
     "audit.of_task": lambda c: audit.of_task(c, TASK),
     "audit.verify": audit.verify,
+    "audit.checkpoint": audit.checkpoint,
+    "audit.oldest": lambda c: audit.oldest(c, before=NOW, limit=10),
 }
 READ_FROM_ONE_END = {
     "SCAN inbox USING INDEX ix_inbox_new",
@@ -67,6 +72,7 @@ READ_FROM_ONE_END = {
     "SCAN task USING INDEX ix_task_created_at_id",
     "SCAN task USING COVERING INDEX ix_task_state_created_at_id",
     "SCAN audit",
+    "SCAN audit_checkpoint USING INDEX sqlite_autoindex_audit_checkpoint_1",
 }
 """Whole indices, read in order up to the limit or because all of it is asked for."""
 
