@@ -42,7 +42,7 @@ def restore(settings: Settings, source: Path) -> Contents:
             manifest = unpack(source, scratch)
             copy = scratch / DATABASE
             _check(source, copy, manifest)
-            asyncio.run(_note_restored(copy, manifest))
+            asyncio.run(_upgrade_and_note(copy, manifest))
             contents = asyncio.run(contents_of(copy, manifest, size=source.stat().st_size))
             for name in (*FOLDERS, *FILES, POLICY):
                 if (scratch / name).exists():
@@ -75,21 +75,25 @@ def _check(source: Path, copy: Path, manifest: Manifest) -> None:
     check_database(copy)
 
 
-async def _note_restored(copy: Path, manifest: Manifest) -> None:
-    """Numbers of runs are not given twice, and what may have been said since is looked for before it is said."""
+async def _upgrade_and_note(copy: Path, manifest: Manifest) -> None:
     store = Store(f"sqlite:///{copy}")
     try:
         await store.upgrade()
-        async with store.begin() as tx:
-            generation = await note_restored(tx)
-            await outbox.doubt(tx)
-            await record(
-                tx,
-                now=utc_now(),
-                actor="cli:operator",
-                action="restore",
-                generation=generation,
-                made_at=manifest.at.isoformat(),
-            )
+        await note(store, made_at=manifest.at.isoformat())
     finally:
         await store.close()
+
+
+async def note(store: Store, *, made_at: str = "") -> None:
+    """Numbers of runs are not given twice, and what may have been said since is looked for before it is said."""
+    async with store.begin() as tx:
+        generation = await note_restored(tx)
+        await outbox.doubt(tx)
+        await record(
+            tx,
+            now=utc_now(),
+            actor="cli:operator",
+            action="restore",
+            generation=generation,
+            made_at=made_at,
+        )

@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "db": "bot.cli.db:app",
         "backup": "bot.cli.backup:backup",
         "restore": "bot.cli.backup:restore",
+        "restored": "bot.cli.backup:restored",
         "config": "bot.cli.config:app",
         "audit": "bot.cli.audit:app",
         "policy": "bot.cli.policy:app",

@@ -6,9 +6,12 @@ from typing import Annotated
 import typer
 
 from bot.backup import POLICY, Contents, back_up
+from bot.cli.database import with_store
 from bot.cli.output import EXIT_FAILED, AsJson, complain, print_json, say
+from bot.restore import note
 from bot.restore import restore as put_back
 from bot.settings import load_settings
+from bot.store.engine import Store
 
 File = Annotated[Path, typer.Argument(help="Ends in .tar.gz, by custom.", dir_okay=False)]
 
@@ -28,6 +31,16 @@ def restore(file: File, as_json: AsJson = False) -> None:
     policy = settings.data_dir / POLICY
     if not as_json and policy.exists() and settings.policy_file != policy:
         say(f"the policy is at {policy}: set ERRAND_POLICY_FILE")
+
+
+def restored() -> None:
+    """Note that the database was restored from a copy by its own tools. Before `serve` starts; for PostgreSQL."""
+
+    async def work(store: Store) -> None:
+        await note(store)
+
+    with_store(load_settings(), work)
+    say("noted: no number of a run is given twice, and what waited is looked for before it is said")
 
 
 def _show(contents: Contents, *, as_json: bool, first: str) -> None:

@@ -200,3 +200,8 @@ def test_a_backup_is_restored_elsewhere(tasked: Place) -> None:
     assert tasked.errand("restore", file, **elsewhere).returncode == 0
     found = {task["id"] for task in tasked.json("task", "list", **elsewhere)}
     assert found == {"01task000001", "01task000xyz"}
+
+
+def test_a_database_that_its_own_tools_restored_is_noted_as_such(tasked: Place) -> None:
+    assert tasked.errand("restored").returncode == 0
+    assert tasked.errand("audit", "verify").stdout == "1 rows, unbroken\n"
