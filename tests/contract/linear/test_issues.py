@@ -106,6 +106,9 @@ async def test_issues_are_found_by_state_label_team_and_combinations(
     ) == ["OPS-1"]
     both = {"or": [{"title": {"eq": "B"}}, {"title": {"startsWith": "C"}}]}
     assert await found(ask, both) == ["OPS-1", "ENG-2"]
+    await linear.people.complete(linear.world.issues[0])
+    assert await found(ask, {"completedAt": {"gt": "2020-01-01"}}) == ["ENG-1"]
+    assert await found(ask, {"completedAt": {"neq": "2020-01-01"}}) == ["ENG-1", "OPS-1", "ENG-2"]
 
 
 async def test_an_issue_moves_and_takes_a_delegate(linear: LinearApi, ask: Asker) -> None:
