@@ -20,7 +20,7 @@ from bot.store.errors import StoreError, StoreRefusedError
 from bot.store.rows import CommandRow, InboxRow, TaskRow
 from bot.store.tasks import FollowUp
 from bot.tasks import begin_round, new_task, stop_task
-from integrations.channel import Inbound, Mark, Notice, Question
+from integrations.channel import Inbound, Mark, Notice, Option, Question
 from policies.decide import decide
 from policies.model import Ask, Choice, Grant, Policy, Refusal
 
@@ -194,7 +194,9 @@ class Desk:
                 await self._refuse(tx, inbound, refusal, action="start")
             case Choice(text=text, options=options):
                 await cursors.put(tx, _question_key(inbound), inbound.model_dump_json())
-                question = Question(text=text, options=options)
+                question = Question(
+                    text=text, options=tuple(Option(label=o, words=o) for o in options)
+                )
                 seq = _seq(answer or inbound, "question")
                 await say(tx, inbound.conversation, question, seq=seq, now=self.now())
             case Grant() as grant:

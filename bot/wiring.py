@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI
 from rich.console import Console
 
+from bot.alone import alone
 from bot.apply import Applier
 from bot.bus import Bus
 from bot.desk import Desk
@@ -105,6 +106,7 @@ async def open_services(
         log.info("policy_loaded", hash=policy.hash, file=str(settings.policy_file or "default"))
         store = Store(settings.database)
         stack.push_async_callback(store.close)
+        only_one = stack.enter_context(alone(store.file))
         await store.upgrade()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
@@ -114,7 +116,10 @@ async def open_services(
             stack.push_async_callback(channel.close)
         for forge in forges.values():
             stack.push_async_callback(forge.close)
-        yield _assemble(settings, policy, store=store, bus=bus, channels=channels, forges=forges)
+        outbox = Outbox(store=store, channels=channels, spoken=Signal(), alone=only_one)
+        yield _assemble(
+            settings, policy, store=store, bus=bus, channels=channels, forges=forges, outbox=outbox
+        )
 
 
 def _assemble(
@@ -125,8 +130,10 @@ def _assemble(
     bus: Bus,
     channels: dict[str, Channel],
     forges: dict[str, Forge],
+    outbox: Outbox,
 ) -> Services:
-    arrived, queued, spoken, commanded, finished = (Signal() for _ in range(5))
+    spoken = outbox.spoken
+    arrived, queued, commanded, finished = (Signal() for _ in range(4))
     handed_in = HandIns(settings.data_dir)
     intake = Intake(store=store, arrived=arrived)
     desk = Desk(
@@ -146,7 +153,6 @@ def _assemble(
         finished=finished,
         spoken=spoken,
     )
-    outbox = Outbox(store=store, channels=channels, spoken=spoken)
     return Services(
         settings=settings,
         policy=policy,
