@@ -26,7 +26,7 @@ from bot.store.engine import Store
 DATABASE: Final = "errand.db"
 POLICY: Final = "policy.yml"
 FOLDERS: Final = ("bundles", "transcripts", "audit", "forge")
-FILES: Final = ("worker.token",)
+FILES: Final = ("worker.token", "vault.key")
 
 
 class Contents(BaseModel):

@@ -14,7 +14,9 @@ from rich.console import Console
 from bot.account import Dealt
 from bot.alone import alone
 from bot.apply import Applier
+from bot.branches import Branches
 from bot.bus import Bus
+from bot.completion import Completer
 from bot.desk import Desk
 from bot.dispatch import Dispatcher
 from bot.handin import HandIns
@@ -22,12 +24,14 @@ from bot.health import Health, Pulse
 from bot.intake import Intake, Signal
 from bot.metrics import Metrics
 from bot.outbox import Outbox
+from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
 from bot.retention import Retention
 from bot.settings import Settings, worker_token
 from bot.standing import Standing
 from bot.store.engine import Store
 from bot.tracing import open_tracing
+from bot.vigil import Vigil
 from bot.web import create_app, serve_http
 from bot.worker_api import WorkerApi
 from integrations.channel import Channel
@@ -36,6 +40,7 @@ from integrations.forge import Forge
 from integrations.github.forge import GitHubForge
 from integrations.localforge.forge import LocalForge
 from integrations.slack.channel import SlackChannel
+from integrations.tracker import Tracker
 from policies.load import load_policy
 from policies.model import Policy
 from runner.tracing import Tracing
@@ -43,6 +48,8 @@ from runner.tracing import Tracing
 log = structlog.get_logger()
 
 RESTART_SECONDS = 1.0
+PUBLISH = "publish"
+"""The part of the data directory that holds serve's own copies of repositories."""
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -107,22 +114,6 @@ def open_forges(settings: Settings) -> dict[str, Forge]:
     return forges
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
-    """What must be closed, and what all parts share."""
-
-    settings: Settings
-    policy: Policy
-    store: Store
-    bus: Bus
-    channels: dict[str, Channel]
-    forges: dict[str, Forge]
-    metrics: Metrics
-    tracing: Tracing
-    alone: bool
-    """No other `serve` uses the store."""
-
-
 @asynccontextmanager
 async def open_services(
     settings: Settings,
@@ -145,6 +136,7 @@ async def open_services(
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
         channels = open_channels(settings) | {c.name: c for c in more_channels}
+        trackers: dict[str, Tracker] = {}
         forges = open_forges(settings)
         for channel in channels.values():
             stack.push_async_callback(channel.close)
@@ -157,59 +149,83 @@ async def open_services(
                 store=store,
                 bus=bus,
                 channels=channels,
+                trackers=trackers,
                 forges=forges,
+                alone=only_one,
                 metrics=metrics or Metrics(),
                 tracing=tracing,
-                alone=only_one,
             )
         )
 
 
-def _assemble(o: _Opened) -> Services:
-    arrived, queued, commanded, finished, spoken = (Signal() for _ in range(5))
-    standing = Standing(store=o.store)
-    handed_in = HandIns(o.settings.data_dir)
-    outbox = Outbox(
-        store=o.store, channels=o.channels, spoken=spoken, standing=standing, alone=o.alone,
-        metrics=o.metrics, tracing=o.tracing,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What the services are put together from."""
+
+    settings: Settings
+    policy: Policy
+    store: Store
+    bus: Bus
+    channels: dict[str, Channel]
+    trackers: dict[str, Tracker]
+    forges: dict[str, Forge]
+    alone: bool
+    metrics: Metrics
+    tracing: Tracing
+
+
+def _assemble(parts: _Opened) -> Services:
+    arrived, partial, queued, spoken, commanded, finished = (Signal() for _ in range(6))
+    settings, policy, store, bus = parts.settings, parts.policy, parts.store, parts.bus
+    channels, trackers, forges = parts.channels, parts.trackers, parts.forges
+    metrics, tracing, standing = parts.metrics, parts.tracing, Standing(store=store)
+    handed_in = HandIns(settings.data_dir)
+    pages = PageLinks(public_url=settings.public_url, secret=worker_token(settings))
+    intake = Intake(store=store, arrived=arrived, partial=partial)
+    completer = Completer(
+        store=store, channels=channels, trackers=trackers, policy=policy, partial=partial,
+        arrived=arrived,
     )  # fmt: skip
-    intake = Intake(store=o.store, arrived=arrived)
     desk = Desk(
-        store=o.store, policy=o.policy, arrived=arrived, queued=queued, spoken=spoken,
-        commanded=commanded, dealt=Dealt(metrics=o.metrics, tracing=o.tracing),
+        store=store, policy=policy, pages=pages, trackers=trackers, arrived=arrived,
+        queued=queued, spoken=spoken, commanded=commanded,
+        dealt=Dealt(metrics=metrics, tracing=tracing),
     )  # fmt: skip
+    vigil = Vigil(store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken)
     dispatcher = Dispatcher(
-        store=o.store, bus=o.bus, policy=o.policy, channels=o.channels, queued=queued,
-        spoken=spoken, commanded=commanded, metrics=o.metrics, tracing=o.tracing,
+        store=store, bus=bus, policy=policy, channels=channels, queued=queued, spoken=spoken,
+        commanded=commanded, metrics=metrics, tracing=tracing,
     )  # fmt: skip
     applier = Applier(
-        store=o.store, bus=o.bus, spoken=spoken, finished=finished, queued=queued,
-        metrics=o.metrics,
-    )  # fmt: skip
+        store=store, bus=bus, spoken=spoken, finished=finished, queued=queued, metrics=metrics
+    )
     publisher = Publisher(
-        store=o.store, forges=o.forges, handed_in=handed_in, root=o.settings.data_dir / "publish",
-        finished=finished, spoken=spoken, standing=standing, metrics=o.metrics, tracing=o.tracing,
+        store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH,
+        finished=finished, spoken=spoken, standing=standing, metrics=metrics, tracing=tracing,
+    )  # fmt: skip
+    outbox = Outbox(
+        store=store, channels=channels, spoken=spoken, standing=standing, alone=parts.alone,
+        metrics=metrics, tracing=tracing,
     )  # fmt: skip
     retention = Retention(
-        store=o.store,
-        settings=o.settings.retention,
-        data_dir=o.settings.data_dir,
-        metrics=o.metrics,
+        store=store, settings=settings.retention, data_dir=settings.data_dir, metrics=metrics
     )
-    pulse = Pulse(metrics=o.metrics)
+    pulse = Pulse(metrics=metrics)
     return Services(
-        settings=o.settings,
-        policy=o.policy,
-        store=o.store,
-        bus=o.bus,
-        channels=o.channels,
-        forges=o.forges,
+        settings=settings,
+        policy=policy,
+        store=store,
+        bus=bus,
+        channels=channels,
+        forges=forges,
         intake=intake,
         outbox=outbox,
-        app=_app(o, intake=intake, handed_in=handed_in, pulse=pulse),
+        app=_app(parts, intake=intake, handed_in=handed_in, pages=pages, pulse=pulse),
         pulse=pulse,
         loops={
+            "completion": completer.run,
             "desk": desk.run,
+            "vigil": vigil.run,
             "dispatch": dispatcher.run,
             "commands": dispatcher.run_commands,
             "apply": applier.run,
@@ -220,25 +236,30 @@ def _assemble(o: _Opened) -> Services:
     )
 
 
-def _app(o: _Opened, *, intake: Intake, handed_in: HandIns, pulse: Pulse) -> FastAPI:
+def _app(
+    parts: _Opened, *, intake: Intake, handed_in: HandIns, pages: PageLinks, pulse: Pulse
+) -> FastAPI:
+    settings, store, forges = parts.settings, parts.store, parts.forges
     workers = WorkerApi(
-        store=o.store,
-        forges=o.forges,
+        store=store,
+        forges=forges,
         handed_in=handed_in,
-        token=worker_token(o.settings),
-        installation=o.settings.installation,
+        token=worker_token(settings),
+        installation=settings.installation,
+        branches=Branches(store=store, forges=forges, root=settings.data_dir / PUBLISH),
     )
     health = Health(
-        store=o.store,
-        bus=o.bus,
-        metrics=o.metrics,
+        store=store,
+        bus=parts.bus,
+        metrics=parts.metrics,
         pulse=pulse,
-        destinations=(*o.channels, *o.forges),
+        destinations=(*parts.channels, *forges),
     )
-    routers = [channel.routes(intake.receive) for channel in o.channels.values()]
-    routers += [forge.routes() for forge in o.forges.values()]
-    own = [workers.routes(), health.routes()]
-    return create_app([*(r for r in routers if r is not None), *own])
+    routers = [channel.routes(intake.receive) for channel in parts.channels.values()]
+    routers += [forge.routes() for forge in forges.values()]
+    pages_of_tasks = TaskPages(store=store, links=pages)
+    routers += [workers.routes(), pages_of_tasks.routes(), health.routes()]
+    return create_app([router for router in routers if router is not None])
 
 
 def open_console(lines: AsyncIterator[str] | None) -> ConsoleChannel:

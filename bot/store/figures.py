@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.states import LIVE, TaskState
 from bot.store import cursors
-from bot.store.tables import DEAD, NEW, PENDING, inbox, outbox, task
+from bot.store.inbox import backlog
+from bot.store.tables import DEAD, NEW, PENDING, RAW, inbox, outbox, task
 
 STOPPED = "stopped:"
 """Where it is noted that a destination refuses our credential."""
@@ -34,11 +35,15 @@ class Figures:
 async def look(conn: AsyncConnection) -> Figures:
     """Every figure is found by an index that holds only what it counts."""
     never_sent = and_(outbox.c.state == PENDING, outbox.c.sent_version == 0)
+    arrivals = [
+        await _oldest(conn, inbox, inbox.c.received_at, inbox.c.state == state)
+        for state in (NEW, RAW)  # one index each
+    ]
     return Figures(
         tasks=await _live(conn),
         queued_since=await _oldest(conn, task, task.c.changed_at, task.c.state == TaskState.QUEUED),
-        inbox_new=await _count(conn, inbox, inbox.c.state == NEW),
-        inbox_since=await _oldest(conn, inbox, inbox.c.received_at, inbox.c.state == NEW),
+        inbox_new=await backlog(conn),
+        inbox_since=min((since for since in arrivals if since is not None), default=None),
         inbox_dead=await _count(conn, inbox, inbox.c.state == DEAD),
         outbox_pending=await _count(conn, outbox, outbox.c.state == PENDING),
         outbox_since=await _oldest(conn, outbox, outbox.c.created_at, never_sent),

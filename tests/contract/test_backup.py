@@ -55,6 +55,7 @@ async def store(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[Store]:
     (place / "transcripts").mkdir()
     (place / f"transcripts/{TASK.id}-1.jsonl.gz").write_bytes(gzip.compress(b"{}\n"))
     (place / "worker.token").write_text("t")
+    (place / "vault.key").write_text("k")
     (place / "valkey").mkdir()
     (place / "mirrors").mkdir()
     yield store
@@ -85,6 +86,7 @@ async def test_what_was_there_is_there_again(tmp_path: Path, backup: Path) -> No
     new = tmp_path / "new"
     assert gzip.decompress((new / f"transcripts/{TASK.id}-1.jsonl.gz").read_bytes()) == b"{}\n"
     assert (new / "worker.token").read_text() == "t"
+    assert (new / "vault.key").read_text() == "k"
     assert (new / "policy.yml").read_text() == "version: 1\n"
     assert not (new / "valkey").exists()
     assert run_git(new / "forge/acme/web.git", "show", "HEAD:README.md") == b"hello"

@@ -9,7 +9,20 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.states import LIVE, TaskState
-from bot.store import audit, commands, cursors, events, figures, inbox, outbox, runs, tables, tasks
+from bot.store import (
+    audit,
+    commands,
+    cursors,
+    events,
+    figures,
+    followers,
+    inbox,
+    outbox,
+    runs,
+    secrets,
+    tables,
+    tasks,
+)
 from bot.store.engine import Store
 from tests.support.store import HERE, NOW, a_message, a_task, an_event, an_inbound, at
 
@@ -57,6 +70,14 @@ CALLS: dict[str, Call] = {
     "commands.finish_all": lambda c: commands.finish_all(c, TASK),
     "cursors.starting": lambda c: cursors.starting(c, "stopped:"),
     "figures.look": figures.look,
+    "tasks.for_item": lambda c: tasks.for_item(c, "ENG-1", repo="acme/web"),
+    "tasks.waiting": lambda c: tasks.waiting(c, limit=9),
+    "inbox.raw": lambda c: inbox.raw(c, limit=9),
+    "inbox.complete": lambda c: inbox.complete(c, 1, an_inbound()),
+    "followers.of_task": lambda c: followers.of_task(c, TASK),
+    "secrets.get": lambda c: secrets.get(c, "a"),
+    "secrets.replace": lambda c: secrets.replace(c, "a", old="b", new="c", now=NOW),
+    "secrets.remove": lambda c: secrets.remove(c, "a", old="b"),
     "cursors.get": lambda c: cursors.get(c, "slack"),
     "audit.of_task": lambda c: audit.of_task(c, TASK),
     "audit.verify": audit.verify,
@@ -67,6 +88,8 @@ READ_FROM_ONE_END = {
     "SCAN inbox USING INDEX ix_inbox_new",
     "SCAN inbox USING INDEX ix_inbox_dead",
     "SCAN outbox USING INDEX ix_outbox_dead",
+    "SCAN inbox USING INDEX ix_inbox_raw",
+    "SCAN CONSTANT ROW",
     "SCAN outbox USING INDEX ix_outbox_pending",
     "SCAN outbox USING INDEX uq_outbox_sending",
     "SCAN task USING INDEX ix_task_created_at_id",
