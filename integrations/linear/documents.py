@@ -59,9 +59,14 @@ query SessionStart($id: String!) {
 }
 """
 
+SESSION_LINKS = """
+query SessionLinks($id: String!) { agentSession(id: $id) { id externalLinks { url } } }
+"""
+
 SESSION_END = """
 query SessionEnd($id: String!) {
   agentSession(id: $id) {
+    id externalLinks { url }
     issue { id state { type } team { states(first: 50) { nodes { id name type position } } } }
   }
 }

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from integrations.channel import Conversation, Inbound
 from integrations.errors import MalformedPayloadError
-from integrations.linear.markup import is_web, limited, without_mention
+from integrations.linear.markup import is_web, limited, mentions, without_mention
 from integrations.linear.payloads import (
     Activity,
     Envelope,
@@ -128,9 +128,11 @@ def _created(event: SessionEvent, arrival: Arrival) -> Inbound | None:
 def _mention(session: Session, us: Installation) -> str | None:
     """What was said to the app, if it was mentioned and not handed a ticket."""
     comment = session.comment
-    if comment is None or comment.user_id in {None, us.app_user_id}:
+    if comment is None or comment.body.startswith(PLACEHOLDER):
         return None
-    if comment.body.startswith(PLACEHOLDER):
+    if comment.user_id == us.app_user_id:
+        return None
+    if comment.user_id is None and not mentions(comment.body, us.app_name):
         return None
     return limited(clean(without_mention(comment.body, us.app_name)), MAX_TEXT)
 
