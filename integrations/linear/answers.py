@@ -89,6 +89,14 @@ class Attachment(Read):
     url: str = ""
 
 
+class Root(Read):
+    """The comment that a session hangs on."""
+
+    id: str
+    body: str = ""
+    user: Actor | None = None
+
+
 class SessionHead(Read):
     id: str
     status: str = ""
@@ -96,6 +104,7 @@ class SessionHead(Read):
     dismissed_at: datetime | None = None
     app_user: Actor
     external_links: tuple[Url, ...] = ()
+    comment: Root | None = None
 
     @property
     def is_open(self) -> bool:
@@ -308,15 +317,10 @@ class PromptContent(Read):
 
 class Prompt(Read):
     id: str
+    created_at: datetime
     signal: str | None = None
     user: Actor
     content: PromptContent
-
-
-class NewComment(Read):
-    id: str
-    body: str = ""
-    user: Identified | None = None
 
 
 class NewSession(Read):
@@ -327,7 +331,7 @@ class NewSession(Read):
     app_user: Identified
     creator: Actor | None = None
     issue: IssueHead | None = None
-    comment: NewComment | None = None
+    comment: Root | None = None
     activities: Nodes[Prompt] = Nodes()
 
 

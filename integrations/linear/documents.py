@@ -167,9 +167,9 @@ query SessionsSince($since: DateTimeOrDuration!, $after: String) {
       id url createdAt updatedAt appUser { id } creator { id name email }
       issue { id identifier title description url team { key } }
       comment { id body user { id } }
-      activities(first: 10, filter: { type: { eq: "prompt" }, createdAt: { gt: $since } }) {
+      activities(first: 20, filter: { type: { eq: "prompt" }, createdAt: { gt: $since } }) {
         nodes {
-          id signal user { id name email } content { ... on AgentActivityPromptContent { body } }
+          id createdAt signal user { id name email } content { ... on AgentActivityPromptContent { body } }
         }
       }
     }
@@ -183,7 +183,9 @@ query IssuesSince($since: DateTimeOrDuration!, $after: String) {
   issues(filter: { updatedAt: { gt: $since } }, first: 50, after: $after, orderBy: updatedAt) {
     nodes {
       id identifier title description url updatedAt team { key } state { type } delegate { id }
-      agentSessions(first: 5) { nodes { id status createdAt dismissedAt appUser { id } } }
+      agentSessions(first: 5) {
+        nodes { id status createdAt dismissedAt appUser { id } comment { id body user { id } } }
+      }
     }
     pageInfo { hasNextPage endCursor }
   }

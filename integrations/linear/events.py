@@ -29,6 +29,8 @@ AUTOMATION: Final = "linear:automation"
 """Who asks where no person does."""
 ISSUE_PREFIX: Final = "issue:"
 """A conversation about a ticket that has no session yet: `issue:<id>`."""
+DELEGATED: Final = "delegated:"
+"""How the semantic key of a ticket begins that was handed over without a session."""
 TAKEN_BACK: Final = "The ticket was taken back."
 CLOSED: Final = "The ticket was closed."
 STOP_SIGNS: Final = frozenset({"octagonal_sign", "stop_sign", "🛑"})
@@ -76,9 +78,9 @@ def parse_event(payload: Mapping[str, object], arrival: Arrival) -> Inbound | No
     envelope = read_envelope(payload)
     match envelope.type, envelope.action:
         case "AgentSessionEvent", "created":
-            return _created(_read(SessionEvent, payload), arrival)
+            return created(_read(SessionEvent, payload), arrival)
         case "AgentSessionEvent", "prompted":
-            return _prompted(_read(SessionEvent, payload), arrival)
+            return prompted(_read(SessionEvent, payload), arrival)
         case "AppUserNotification", kind:
             return _notified(kind, payload, arrival)
         case "Issue", "create" | "update":
@@ -95,7 +97,7 @@ def _read(shape: type[ReadT], payload: Mapping[str, object]) -> ReadT:
         raise MalformedPayloadError(f"Linear's delivery is without a valid {fields}") from None
 
 
-def _created(event: SessionEvent, arrival: Arrival) -> Inbound | None:
+def created(event: SessionEvent, arrival: Arrival) -> Inbound | None:
     """A ticket was delegated, or somebody mentioned the app: `complete` knows the rest."""
     session, us = event.agent_session, arrival.to
     if session.app_user_id != us.app_user_id or session.creator_id == us.app_user_id:
@@ -137,7 +139,7 @@ def _mention(session: Session, us: Installation) -> str | None:
     return limited(clean(without_mention(comment.body, us.app_name)), MAX_TEXT)
 
 
-def _prompted(event: SessionEvent, arrival: Arrival) -> Inbound | None:
+def prompted(event: SessionEvent, arrival: Arrival) -> Inbound | None:
     session, activity, us = event.agent_session, event.agent_activity, arrival.to
     if activity is None:
         raise MalformedPayloadError("Linear's delivery is without a valid agentActivity")
@@ -196,7 +198,7 @@ def _about(note: Notification, arrival: Arrival, *, text: str) -> Inbound:
         author_name=name(note.actor),
         text=text,
         addressed=True,
-        link=_link(None, note.issue),
+        link=issue_link(note.issue),
         received_at=arrival.at,
         partial=True,
     )
@@ -218,7 +220,7 @@ def _triggered(event: IssueEvent, arrival: Arrival) -> Inbound | None:
         author_name=name(actor),
         text=request_text(title, issue.description),
         addressed=False,
-        link=_link(None, issue),
+        link=issue_link(issue),
         received_at=arrival.at,
         happening="triggered",
         partial=True,
@@ -274,6 +276,9 @@ def title_for(text: str, title: str, *, mentioned: bool) -> str:
     return "" if mentioned and len(text.split()) <= 1 else title
 
 
+def issue_link(issue: Issue | None) -> str:
+    return issue.url if issue and is_web(issue.url) else ""
+
+
 def _link(url: str | None, issue: Issue | None) -> str:
-    candidates = [url or "", issue.url if issue else ""]
-    return next((one for one in candidates if is_web(one)), "")
+    return url if url and is_web(url) else issue_link(issue)
