@@ -1,4 +1,4 @@
-"""The stand-in's schema is a part of Linear's own. Needs ERRAND_LINEAR_SCHEMA (see CONTRIBUTING.md)."""
+"""The stand-in's schema is a part of Linear's own. Needs LINEAR_SCHEMA (see CONTRIBUTING.md)."""
 
 import pytest
 

@@ -31,7 +31,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_snake
 
 _HERE: Final = Path(__file__).parent
-VARIABLE: Final = "ERRAND_LINEAR_SCHEMA"
+VARIABLE: Final = "LINEAR_SCHEMA"
+"""Without our prefix: under it, the settings know every name."""
 
 
 def official_path() -> str | None:

@@ -62,6 +62,8 @@ class LinearApi:
     requests: list[Request] = field(default_factory=list)
     people: People = field(init=False)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    holding: int = 0
+    """So many requests wait for `release`."""
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -147,8 +149,10 @@ class LinearApi:
         return None if fault.cut else fault.reply or reply
 
     async def _held(self) -> None:
+        self.holding += 1
         self.changed.set()
         await self._released.wait()
+        self.holding -= 1
 
     def _answer(self, asked: Asked, authorization: str, fault: Fault) -> Reply:
         try:

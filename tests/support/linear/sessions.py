@@ -39,8 +39,7 @@ def begin(
         creator=None if creator is world.app else creator,
     )  # fmt: skip
     world.sessions.append(session)
-    told = creator is not world.app or world.tells_own_sessions
-    if told:
+    if creator is not world.app or world.tells_own_sessions:
         world.news.append(payloads.session_created(world, session, before=list(before)))
     return session
 

@@ -113,9 +113,9 @@ class Webhooks:
 
     def _taken(self, news: list[Json]) -> list[Delivery]:
         taken, news[:] = list(news), []
-        wanted = [body for body in taken if self.url is not None and body["type"] not in self.off]
-        for body in wanted:
+        for body in taken:
             assert (wrong := faults_of(body)) == [], (body["type"], wrong)
+        wanted = [body for body in taken if self.url is not None and body["type"] not in self.off]
         made = [Delivery(id=self.new_id(), body=body) for body in wanted]
         self.deliveries.extend(made)
         return made
