@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 
 import structlog
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.intake import Signal, utc_now
-from bot.store import outbox
+from bot.said import introduce, say
+from bot.store import outbox, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import OutboxRow
-from integrations.channel import Channel, Mark, Reply
+from integrations.channel import Channel, Conversation, Mark, Notice, Opening, Reply
 from integrations.errors import (
     AuthError,
     IntegrationError,
@@ -127,6 +129,11 @@ class Outbox:
                 present=bool(row.payload["present"]),
             )
             return message_id
+        if row.kind == "open":
+            begun = await channel.open(
+                row.conversation, Opening.model_validate(row.payload), key=row.id
+            )
+            return begun.model_dump_json()
         reply = _reply.validate_python(row.payload)
         known = row.remote_id or await self._find(channel, row)
         if known:
@@ -151,7 +158,18 @@ class Outbox:
             await outbox.sent(
                 tx, row.id, version=row.version, remote_id=remote_id, next_at=again_at
             )
+            if row.kind == "open":
+                await self._followed(tx, row, Conversation.model_validate_json(remote_id))
         log.info("message_sent", task=row.task, kind=row.kind, tries=row.tries)
+
+    async def _followed(
+        self, tx: AsyncConnection, row: OutboxRow, conversation: Conversation
+    ) -> None:
+        task = await tasks.get(tx, row.task)
+        if task is None or conversation == task.conversation:
+            return
+        if await introduce(tx, task, conversation, now=self.now()):
+            self.spoken.set()
 
     async def _again(self, row: OutboxRow, seconds: float, error: Exception) -> None:
         next_at = self.now() + timedelta(seconds=seconds)
@@ -165,6 +183,18 @@ class Outbox:
         log.error("message_dead", task=row.task, kind=row.kind, outbox=row.id, error=str(error))
         async with self.store.begin() as tx:
             await outbox.dead(tx, row.id, error=str(error))
+            if row.kind == "open":
+                await self._say_not_begun(tx, row, error)
+
+    async def _say_not_begun(self, tx: AsyncConnection, row: OutboxRow, error: Exception) -> None:
+        task = await tasks.get(tx, row.task)
+        if task is None:
+            return
+        where = row.conversation.thread or row.conversation.where
+        text = f"This errand could not be shown on {where} too: {error}."
+        notice = Notice(text=text, error=True)
+        await say(tx, task.conversation, notice, seq=f"open:{row.id}", now=self.now(), task=task.id)
+        self.spoken.set()
 
 
 def _backoff(tries: int) -> float:

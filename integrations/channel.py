@@ -79,6 +79,8 @@ class Inbound(_Value):
     topics: tuple[str, ...] = ()
     """Further names for where it came from, as a policy names places: `linear:label:backend`."""
     suggested: Suggestion | None = None
+    item: str = ""
+    """The ticket that this is about, by name: `ENG-12`. There is one errand at a time on each."""
     branch: str = ""
     """The branch that the place has in mind for the work."""
     priority: int = Field(default=0, ge=0, le=4)
