@@ -106,9 +106,10 @@ def completed_ticket(inbound: Inbound, issue: Issue) -> Inbound:
 
 
 def topics_of(issue: Issue) -> tuple[str, ...]:
-    """The most specific first."""
+    """The most specific first; labels by name, since Linear's order says nothing."""
+    labels = sorted(label_topic(label.name) for label in issue.labels.nodes)
     project = (f"{NAME}:project:{one_line(issue.project.name)}",) if issue.project else ()
-    return (*(label_topic(label.name) for label in issue.labels.nodes), *project)
+    return (*labels, *project)
 
 
 def _facts(issue: Issue) -> dict[str, object]:

@@ -174,7 +174,7 @@ class Workspaces:
                 "url_key": organization.url_key,
                 "app_user_id": who.viewer.id,
                 "app_name": who.viewer.display_name,
-                "team_keys": tuple(team.key for team in who.teams.nodes),
+                "team_keys": tuple(sorted(team.key for team in who.teams.nodes)),
                 "mode": self._config.mode,
                 "client_id": self._config.client_id,
                 **self._tokens(granted),
