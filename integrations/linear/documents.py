@@ -184,7 +184,7 @@ query IssuesSince($since: DateTimeOrDuration!, $after: String) {
     nodes {
       id identifier title description url updatedAt team { key } state { type } delegate { id }
       agentSessions(first: 5) {
-        nodes { id status createdAt dismissedAt appUser { id } comment { id body user { id } } }
+        nodes { id status createdAt dismissedAt appUser { id } creator { id } comment { id body user { id } } }
       }
     }
     pageInfo { hasNextPage endCursor }
