@@ -83,12 +83,19 @@ class Workspaces:
 
     async def all(self) -> list[Workspace]:
         """Those that notes know, the taken away among them; with client credentials at least ours."""
-        found = [await self._load(name) for name in await self._notes.names(PREFIX)]
-        ours = [one for one in found if one is not None]
-        if not ours and self._config.mode == "client_credentials":
+        found = await self._kept()
+        if not found and self._config.mode == "client_credentials":
             async with self._renewing[""]:
-                ours = [await self.install(await self._endpoint.by_credentials())]
-        return ours
+                # Whoever waited here finds what the first has installed.
+                found = await self._kept() or [await self._by_credentials()]
+        return found
+
+    async def _by_credentials(self) -> Workspace:
+        return await self.install(await self._endpoint.by_credentials())
+
+    async def _kept(self) -> list[Workspace]:
+        found = [await self._load(name) for name in await self._notes.names(PREFIX)]
+        return [one for one in found if one is not None]
 
     async def installed(self) -> list[Workspace]:
         return [one for one in await self.all() if not one.revoked]
