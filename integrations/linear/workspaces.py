@@ -173,15 +173,9 @@ class Workspaces:
         who = await self._who(granted.access_token)
         if not who.viewer.app:
             raise RejectedError(NAME, "these tokens are a person's, and not the app's")
-        organization = who.viewer.organization
         made = Workspace.model_validate(
             {
-                "organization_id": organization.id,
-                "name": organization.name,
-                "url_key": organization.url_key,
-                "app_user_id": who.viewer.id,
-                "app_name": who.viewer.display_name,
-                "team_keys": tuple(sorted(team.key for team in who.teams.nodes)),
+                **_known_by(who),
                 "mode": self._config.mode,
                 "client_id": self._config.client_id,
                 **self._tokens(granted),
@@ -191,6 +185,16 @@ class Workspaces:
         self._known[made.organization_id] = made
         log.info("linear_installed", workspace=made.url_key, teams=list(made.team_keys))
         return made
+
+    async def learn(self, who: Who) -> None:
+        """What the app is called there and which teams it may see changes now and then."""
+        name = PREFIX + who.viewer.organization.id
+        found = self._read(raw := await self._notes.get(name))
+        fresh = found and found.model_copy(update=_known_by(who))
+        if fresh is None or found is None or found.revoked or fresh == found:
+            return
+        if await self._notes.swap(name, raw, fresh.model_dump_json()):
+            self._known[fresh.organization_id] = fresh
 
     async def _who(self, token: str) -> Who:
         data = await self._graphql.execute(WHO, {}, token=token)
@@ -224,3 +228,15 @@ class Workspaces:
             return None
         same = (self._config.client_id, self._config.mode) == (found.client_id, found.mode)
         return found if same else None
+
+
+def _known_by(who: Who) -> dict[str, object]:
+    organization = who.viewer.organization
+    return {
+        "organization_id": organization.id,
+        "name": organization.name,
+        "url_key": organization.url_key,
+        "app_user_id": who.viewer.id,
+        "app_name": who.viewer.display_name,
+        "team_keys": tuple(sorted(team.key for team in who.teams.nodes)),
+    }

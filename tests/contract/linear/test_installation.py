@@ -236,8 +236,8 @@ async def test_a_persons_token_is_not_the_apps(fresh: Site, linear: LinearApi) -
 
 async def test_the_own_workspace_needs_no_link(linear: LinearApi) -> None:
     async with site_for(linear, mode="client_credentials") as site:
-        await site.channel.listen(site.receive)
-        assert await site.channel.check() == []
+        assert await both(site, site) == [[], []]
+        assert linear.count() == 3
         linear.oauth.expire()
         assert await site.channel.check() == []
         session = await site.delegated()

@@ -1,14 +1,16 @@
 """Without webhooks the same arrives, some seconds later; with both, once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
 
+from integrations.channel import Inbound
 from integrations.errors import AuthError
 from integrations.linear.polling import Polling
 from tests.contract.linear.site import PAGE, Site, site_for
+from tests.support.installation import until
 from tests.support.linear import faults
 from tests.support.linear.server import LinearApi
 
@@ -95,6 +97,18 @@ async def test_more_than_a_page_is_read_to_its_end(site: Site, asking: Polling) 
     assert [one.title for one in site.inbounds] == [f"Ticket {n}" for n in range(60)]
 
 
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_a_clock_that_is_wrong_hides_nothing(site: Site, minutes: int) -> None:
+    polling = site.channel.polling(site.receive)
+    await site.delegated("First")
+    await polling.round()
+    site.clock.ahead = timedelta(minutes=minutes)
+    await site.delegated("Second")
+    await polling.round()
+    await polling.round()
+    assert [one.title for one in site.inbounds] == ["First", "Second"]
+
+
 async def test_what_was_there_before_is_left_alone(site: Site, linear: LinearApi) -> None:
     await site.delegated()
     for session in linear.world.sessions:
@@ -166,15 +180,42 @@ async def often(linear: LinearApi) -> AsyncIterator[Site]:
         yield made
 
 
-async def test_it_goes_on_until_cancelled(often: Site, linear: LinearApi) -> None:
+async def test_it_goes_on_until_cancelled(often: Site) -> None:
     await often.delegated()
-    async with asyncio.TaskGroup() as group:
-        listening = group.create_task(often.channel.listen(often.receive))
-        await linear.until(lambda: bool(often.inbounds))
-        listening.cancel()
+    await listened(often, lambda: bool(often.inbounds))
     assert len(often.inbounds) == 1
 
 
-async def test_where_webhooks_tell_nobody_asks(site: Site, linear: LinearApi) -> None:
-    await site.channel.listen(site.receive)
-    assert linear.count() == 0
+async def test_where_webhooks_tell_nobody_asks_for_news(site: Site, linear: LinearApi) -> None:
+    await listened(site, lambda: linear.count("Who") > 0)
+    assert linear.count() == linear.count("Who")
+
+
+async def test_new_teams_and_another_name_are_learned(site: Site, linear: LinearApi) -> None:
+    linear.world.app.display_name = "robot"
+    linear.world.teams.append(linear.world._new_team("NEW", "New"))
+    linear.world.app_teams = linear.world.teams
+    assert site.channel.item_in("NEW-1") is None
+    await listened(site, lambda: site.channel.item_in("NEW-1") is not None)
+
+    session = await linear.people.mention(linear.world.issue("Fix it"), "look here")
+    [inbound] = await asked(site)
+    assert (await site.channel.complete(inbound)).text == "look here"
+    assert session.said("thought")
+
+
+async def asked(site: Site) -> list[Inbound]:
+    await site.channel.polling(site.receive).round()
+    return site.inbounds
+
+
+async def listened(site: Site, true: Callable[[], bool]) -> None:
+    """Let it listen until something is so."""
+
+    async def look() -> bool:
+        return true()
+
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(site.channel.listen(site.receive))
+        await until(look, seconds=10, what="what was waited for")
+        listening.cancel()
