@@ -139,15 +139,19 @@ class Workspaces:
             return found.access_token
 
     async def _renew(self, name: str, raw: str, found: Workspace) -> Workspace:
-        granted = await self._granted(found)
-        fresh = found.model_copy(update=self._tokens(granted))
-        if await self._notes.swap(name, raw, fresh.model_dump_json()):
-            log.info("linear_token_renewed", workspace=found.url_key)
-            return fresh
-        other = self._read(await self._notes.get(name))
-        if other is None or other.revoked:
+        tokens = self._tokens(await self._granted(found))
+        kept, used = found, found.access_token
+        while kept.access_token == used:
+            fresh = kept.model_copy(update=tokens)
+            if await self._notes.swap(name, raw, fresh.model_dump_json()):
+                log.info("linear_token_renewed", workspace=found.url_key)
+                return fresh
+            # Somebody changed what is kept meanwhile: the tokens too, or something else.
+            raw = await self._notes.get(name) or ""
+            kept = self._read(raw) or found.model_copy(update={"access_token": ""})
+        if not kept.access_token:
             raise AuthError(NAME, NOT_INSTALLED)
-        return other
+        return kept
 
     async def _granted(self, found: Workspace) -> Granted:
         if found.mode == "client_credentials":
