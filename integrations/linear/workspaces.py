@@ -82,16 +82,13 @@ class Workspaces:
         return frozenset(key for one in self._known.values() for key in one.team_keys)
 
     async def all(self) -> list[Workspace]:
-        """Those that notes know, the taken away among them; with client credentials at least ours."""
-        found = await self._kept()
-        if not found and self._config.mode == "client_credentials":
-            async with self._renewing[""]:
-                # Whoever waited here finds what the first has installed.
-                found = await self._kept() or [await self._by_credentials()]
-        return found
-
-    async def _by_credentials(self) -> Workspace:
-        return await self.install(await self._endpoint.by_credentials())
+        """Those that notes know, the taken away among them; with client credentials ours, or an error."""
+        if self._config.mode == "oauth":
+            return await self._kept()
+        async with self._renewing[""]:
+            # Whoever waited here finds what the first has installed.
+            alive = [one for one in await self._kept() if not one.revoked]
+            return alive or [await self.install(await self._endpoint.by_credentials())]
 
     async def _kept(self) -> list[Workspace]:
         found = [await self._load(name) for name in await self._notes.names(PREFIX)]
@@ -103,10 +100,12 @@ class Workspaces:
     async def find(self, organization_id: str) -> Workspace | None:
         """One that is installed."""
         found = self._known.get(organization_id) or await self._load(PREFIX + organization_id)
-        if found is None and self._config.mode == "client_credentials":
-            every = {one.organization_id: one for one in await self.all()}
-            found = every.get(organization_id)
-        return None if found is None or found.revoked else found
+        if found is not None and not found.revoked:
+            return found
+        if self._config.mode == "oauth":
+            return None
+        ours = {one.organization_id: one for one in await self.all()}
+        return ours.get(organization_id)
 
     async def get(self, organization_id: str) -> Workspace:
         """Raises AuthError where it is not installed."""

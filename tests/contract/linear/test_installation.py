@@ -13,7 +13,7 @@ from integrations.channel import Notice
 from integrations.errors import AuthError, RejectedError, UnavailableError
 from integrations.linear.oauth import install_ticket, is_ticket
 from tests.contract.linear.site import Site, config, listening, site_for
-from tests.support.linear import faults
+from tests.support.linear import errors, faults
 from tests.support.linear.oauth import API_KEY
 from tests.support.linear.server import LinearApi
 from tests.support.ports import free_port
@@ -249,6 +249,20 @@ async def test_the_own_workspace_needs_no_link(linear: LinearApi) -> None:
                 await client.get(f"{site.url}/linear/oauth/authorize")
     assert session.said()[:1] == ["Hello"]
     assert [inbound.text for inbound in site.inbounds] == ["more"]
+
+
+async def test_the_own_workspace_comes_back_by_itself(linear: LinearApi) -> None:
+    async with site_for(linear, mode="client_credentials") as site, listening(site):
+        assert await site.channel.check() == []
+        await linear.people.revoke()
+        refused = faults.failed(errors.unauthenticated())
+        linear.faults.add(refused, operation="Who")
+        [problem] = await site.channel.check()
+        assert "client credentials" in problem
+
+        session = await site.delegated()
+        await site.channel.post(site.conversation(session), Notice(text="Hello"), key="k1")
+    assert session.said()[-1:] == ["Hello"]
 
 
 async def test_wrong_client_credentials_say_what_to_do(linear: LinearApi) -> None:
