@@ -18,6 +18,7 @@ from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from bot.errors import SettingsError, SetupError
 from integrations.github.config import GitHubConfig
+from integrations.linear.config import LinearConfig
 from integrations.slack.config import SlackConfig
 from policies.connections import is_header_value
 
@@ -129,6 +130,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     otel: OtelSettings = OtelSettings()
     slack: SlackConfig | None = None
+    linear: LinearConfig | None = None
     github: GitHubConfig | None = None
 
     @field_validator("data_dir", "policy_file")
@@ -178,6 +180,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "retention": RetentionSettings,
     "otel": OtelSettings,
     "slack": SlackConfig,
+    "linear": LinearConfig,
     "github": GitHubConfig,
 }
 
