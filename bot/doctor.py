@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.errors import BotError
-from bot.settings import Settings
+from bot.settings import Settings, vault_key
 from bot.store.engine import Store
+from bot.vault import Vault
 from bot.wiring import open_channels, open_forges
 from bot.workshop import open_redis, open_sandboxes
 from integrations.channel import Channel
@@ -140,13 +141,17 @@ async def _outside(settings: Settings) -> list[Finding]:
         Finding(part=name, ok=True, text=f"off: set {hint} to turn it on")
         for name, configured, hint in (
             ("slack", settings.slack, "ERRAND_SLACK__BOT_TOKEN"),
+            ("linear", settings.linear, "ERRAND_LINEAR__CLIENT_ID"),
             ("github", settings.github, "ERRAND_GITHUB__TOKEN"),
         )
         if configured is None
     ]
-    services: dict[str, Channel | Forge] = {**open_channels(settings), **open_forges(settings)}
+    store = Store(settings.database)
+    channels = open_channels(settings, Vault(store, vault_key(settings)))
+    services: dict[str, Channel | Forge] = {**channels, **open_forges(settings)}
     for name, service in services.items():
         good = "on" if name == "local" else "on, and it accepts our credentials"
         findings.append(await _look(name, service.check(), good))
         await service.close()
+    await store.close()
     return findings

@@ -23,8 +23,9 @@ from bot.intake import Intake, Signal
 from bot.outbox import Outbox
 from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
-from bot.settings import Settings, worker_token
+from bot.settings import Settings, vault_key, worker_token
 from bot.store.engine import Store
+from bot.vault import Vault
 from bot.vigil import Vigil
 from bot.web import create_app, serve_http
 from bot.worker_api import WorkerApi
@@ -32,7 +33,9 @@ from integrations.channel import Channel
 from integrations.console.channel import ConsoleChannel
 from integrations.forge import Forge
 from integrations.github.forge import GitHubForge
+from integrations.linear.channel import LinearChannel
 from integrations.localforge.forge import LocalForge
+from integrations.notes import Notes
 from integrations.slack.channel import SlackChannel
 from integrations.tracker import Tracker
 from policies.load import load_policy
@@ -83,13 +86,24 @@ async def _keep_going(loop: Loop) -> None:
             return
 
 
-def open_channels(settings: Settings) -> dict[str, Channel]:
+def open_channels(settings: Settings, notes: Notes) -> dict[str, Channel]:
     channels: dict[str, Channel] = {}
     if settings.slack is not None:
         channels["slack"] = SlackChannel(settings.slack)
     else:
         log.info("channel_off", channel="slack", hint="set ERRAND_SLACK__BOT_TOKEN to turn it on")
+    if settings.linear is not None:
+        channels["linear"] = LinearChannel(
+            settings.linear, notes=notes, public_url=settings.public_url
+        )
+    else:
+        log.info("channel_off", channel="linear", hint="set ERRAND_LINEAR__CLIENT_ID to turn it on")
     return channels
+
+
+def trackers_among(channels: Mapping[str, Channel]) -> dict[str, Tracker]:
+    """Those channels in which tickets live."""
+    return {name: c for name, c in channels.items() if isinstance(c, LinearChannel)}
 
 
 def open_forges(settings: Settings) -> dict[str, Forge]:
@@ -117,8 +131,8 @@ async def open_services(
         await store.upgrade()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
-        channels = open_channels(settings) | {c.name: c for c in more_channels}
-        trackers: dict[str, Tracker] = {}
+        vault = Vault(store, vault_key(settings))
+        channels = open_channels(settings, vault) | {c.name: c for c in more_channels}
         forges = open_forges(settings)
         for channel in channels.values():
             stack.push_async_callback(channel.close)
@@ -131,7 +145,7 @@ async def open_services(
                 store=store,
                 bus=bus,
                 channels=channels,
-                trackers=trackers,
+                trackers=trackers_among(channels),
                 forges=forges,
                 alone=only_one,
             )
