@@ -11,9 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.errors import BotError
-from bot.settings import Settings, vault_key
+from bot.settings import Settings
 from bot.store.engine import Store
-from bot.vault import Vault
 from bot.wiring import open_channels, open_forges
 from bot.workshop import open_redis, open_sandboxes
 from integrations.channel import Channel
@@ -147,8 +146,10 @@ async def _outside(settings: Settings) -> list[Finding]:
         if configured is None
     ]
     store = Store(settings.database)
-    channels = open_channels(settings, Vault(store, vault_key(settings)))
-    services: dict[str, Channel | Forge] = {**channels, **open_forges(settings)}
+    services: dict[str, Channel | Forge] = {
+        **open_channels(settings, store),
+        **open_forges(settings),
+    }
     for name, service in services.items():
         good = "on" if name == "local" else "on, and it accepts our credentials"
         findings.append(await _look(name, service.check(), good))

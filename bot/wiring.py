@@ -35,7 +35,6 @@ from integrations.forge import Forge
 from integrations.github.forge import GitHubForge
 from integrations.linear.channel import LinearChannel
 from integrations.localforge.forge import LocalForge
-from integrations.notes import Notes
 from integrations.slack.channel import SlackChannel
 from integrations.tracker import Tracker
 from policies.load import load_policy
@@ -86,24 +85,30 @@ async def _keep_going(loop: Loop) -> None:
             return
 
 
-def open_channels(settings: Settings, notes: Notes) -> dict[str, Channel]:
+def open_channels(settings: Settings, store: Store) -> dict[str, Channel]:
+    """`store`: where what they must remember is kept, encrypted."""
     channels: dict[str, Channel] = {}
     if settings.slack is not None:
         channels["slack"] = SlackChannel(settings.slack)
     else:
         log.info("channel_off", channel="slack", hint="set ERRAND_SLACK__BOT_TOKEN to turn it on")
-    if settings.linear is not None:
-        channels["linear"] = LinearChannel(
-            settings.linear, notes=notes, public_url=settings.public_url
-        )
+    if (linear := open_linear(settings, store)) is not None:
+        channels["linear"] = linear
     else:
-        log.info("channel_off", channel="linear", hint="set ERRAND_LINEAR__CLIENT_ID to turn it on")
+        log.info("channel_off", channel="linear", hint="errand linear setup says how to turn it on")
     return channels
 
 
-def trackers_among(channels: Mapping[str, Channel]) -> dict[str, Tracker]:
-    """Those channels in which tickets live."""
-    return {name: c for name, c in channels.items() if isinstance(c, LinearChannel)}
+def open_linear(settings: Settings, store: Store) -> LinearChannel | None:
+    if settings.linear is None:
+        return None
+    notes = Vault(store, vault_key(settings))
+    return LinearChannel(settings.linear, notes=notes, public_url=settings.public_url)
+
+
+def trackers_of(channels: Mapping[str, Channel]) -> dict[str, Tracker]:
+    """Those channels that are a place for tickets besides."""
+    return {name: found for name, found in channels.items() if isinstance(found, LinearChannel)}
 
 
 def open_forges(settings: Settings) -> dict[str, Forge]:
@@ -131,8 +136,7 @@ async def open_services(
         await store.upgrade()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
-        vault = Vault(store, vault_key(settings))
-        channels = open_channels(settings, vault) | {c.name: c for c in more_channels}
+        channels = open_channels(settings, store) | {c.name: c for c in more_channels}
         forges = open_forges(settings)
         for channel in channels.values():
             stack.push_async_callback(channel.close)
@@ -145,7 +149,7 @@ async def open_services(
                 store=store,
                 bus=bus,
                 channels=channels,
-                trackers=trackers_among(channels),
+                trackers=trackers_of(channels),
                 forges=forges,
                 alone=only_one,
             )

@@ -105,6 +105,7 @@ class SessionHead(Read):
     app_user: Actor
     external_links: tuple[Url, ...] = ()
     comment: Root | None = None
+    creator: Actor | None = None
 
     @property
     def is_open(self) -> bool:

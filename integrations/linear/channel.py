@@ -1,10 +1,10 @@
 """Linear as a place where people talk, and as a tracker."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
-import structlog
 from fastapi import APIRouter
 
 from integrations.channel import (
@@ -20,13 +20,13 @@ from integrations.channel import (
     Reply,
     Suggestion,
 )
-from integrations.errors import IntegrationError, RejectedError
+from integrations.errors import RejectedError
 from integrations.linear import render
 from integrations.linear.answers import LastWord, LastWords
 from integrations.linear.api import Api
 from integrations.linear.beginning import show_life, take_over
 from integrations.linear.cards import Cards
-from integrations.linear.checkup import checkup
+from integrations.linear.checkup import checkup, keep_up
 from integrations.linear.completing import Completing
 from integrations.linear.config import LinearConfig
 from integrations.linear.deliveries import Deliveries
@@ -45,7 +45,7 @@ from integrations.linear.web import webhook_router
 from integrations.linear.workspaces import Workspaces, utc_now
 from integrations.notes import Notes
 
-log = structlog.get_logger()
+KEEP_UP_SECONDS = 3600.0
 
 
 class LinearChannel:
@@ -106,12 +106,10 @@ class LinearChannel:
 
     async def listen(self, receive: Receive) -> None:
         every = self._config.poll_seconds
-        if every is not None:
-            await self.polling(receive).run(every)
-        try:
-            await self._workspaces.all()  # so that the first delivery need not ask
-        except IntegrationError as error:
-            log.warning("linear_workspaces_unknown", error=str(error))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_up(self._api, every_seconds=KEEP_UP_SECONDS))
+            if every is not None:
+                group.create_task(self.polling(receive).run(every))
 
     def polling(self, receive: Receive) -> Polling:
         return Polling(self._api, self._sessions, notes=self._notes, receive=receive, now=self._now)

@@ -1,12 +1,17 @@
-"""What `errand doctor` says about Linear."""
+"""Whether the app is well in its workspaces: for `errand doctor`, and now and then."""
 
+import asyncio
 from typing import Final
+
+import structlog
 
 from integrations.errors import AuthError, IntegrationError
 from integrations.linear.answers import Who
 from integrations.linear.api import Api
 from integrations.linear.documents import WHO
 from integrations.linear.workspaces import Workspace
+
+log = structlog.get_logger()
 
 _NOT_INSTALLED: Final = (
     "Linear: the app is installed nowhere. Run errand linear setup, and open the link it gives while"
@@ -50,3 +55,14 @@ async def _of(api: Api, workspace: Workspace) -> list[str]:
     except IntegrationError as error:
         return [_AWAY.format(error=error)]
     return [] if who.teams.nodes else [_NO_TEAMS.format(name=name)]
+
+
+async def keep_up(api: Api, *, every_seconds: float) -> None:
+    """Ask what has changed in the workspaces, until cancelled: new teams, another name of the app."""
+    while True:
+        try:
+            for workspace in await api.workspaces.installed():
+                await api.workspaces.learn(await api.ask(workspace.organization_id, WHO, Who))
+        except IntegrationError as error:
+            log.warning("linear_not_asked", error=str(error))
+        await asyncio.sleep(every_seconds)

@@ -34,6 +34,7 @@ def nothing(inbound: Inbound) -> Inbound:
             "title": "",
             "context": "",
             "topics": (),
+            "item": "",
         }
     )
 
@@ -115,6 +116,7 @@ def topics_of(issue: Issue) -> tuple[str, ...]:
 def _facts(issue: Issue) -> dict[str, object]:
     priority = round(issue.priority)
     return {
+        "item": one_line(issue.identifier),
         "branch": one_line(issue.branch_name),
         "priority": priority if MOST_URGENT <= priority <= LEAST_URGENT else 0,
         "waits_for": open_blockers(issue.inverse_relations.nodes),

@@ -162,7 +162,7 @@ query UserByEmail($email: String!) {
 
 SESSIONS_SINCE = """
 query SessionsSince($since: DateTimeOrDuration!, $after: String) {
-  agentSessions(first: 25, after: $after, orderBy: updatedAt) {
+  agentSessions(first: 10, after: $after, orderBy: updatedAt) {
     nodes {
       id url createdAt updatedAt appUser { id } creator { id name email }
       issue { id identifier title description url team { key } }
@@ -180,11 +180,11 @@ query SessionsSince($since: DateTimeOrDuration!, $after: String) {
 
 ISSUES_SINCE = """
 query IssuesSince($since: DateTimeOrDuration!, $after: String) {
-  issues(filter: { updatedAt: { gt: $since } }, first: 50, after: $after, orderBy: updatedAt) {
+  issues(filter: { updatedAt: { gt: $since } }, first: 25, after: $after, orderBy: updatedAt) {
     nodes {
       id identifier title description url updatedAt team { key } state { type } delegate { id }
       agentSessions(first: 5) {
-        nodes { id status createdAt dismissedAt appUser { id } comment { id body user { id } } }
+        nodes { id status createdAt dismissedAt appUser { id } creator { id } comment { id body user { id } } }
       }
     }
     pageInfo { hasNextPage endCursor }

@@ -121,6 +121,7 @@ def created(event: SessionEvent, arrival: Arrival) -> Inbound | None:
         link=_link(session.url, issue),
         received_at=arrival.at,
         partial=True,
+        item=item(issue),
         title=title_for(text, title, mentioned=mention is not None),
         context=limited(clean(context), MAX_CONTEXT),
         guidance=clean("\n\n".join(rule.body for rule in event.guidance or ())),
@@ -156,6 +157,7 @@ def prompted(event: SessionEvent, arrival: Arrival) -> Inbound | None:
         addressed=True,
         link=_link(session.url, session.issue),
         received_at=arrival.at,
+        item=item(session.issue),
     )
 
 
@@ -201,6 +203,7 @@ def _about(note: Notification, arrival: Arrival, *, text: str) -> Inbound:
         link=issue_link(note.issue),
         received_at=arrival.at,
         partial=True,
+        item=item(note.issue),
     )
 
 
@@ -224,6 +227,7 @@ def _triggered(event: IssueEvent, arrival: Arrival) -> Inbound | None:
         received_at=arrival.at,
         happening="triggered",
         partial=True,
+        item=item(issue),
         title=title,
         topics=topics,
     )
@@ -274,6 +278,11 @@ def request_text(title: str, description: str | None) -> str:
 def title_for(text: str, title: str, *, mentioned: bool) -> str:
     """A single word that was said to the app (`help`, `stop`) is no request that bears the ticket's title."""
     return "" if mentioned and len(text.split()) <= 1 else title
+
+
+def item(issue: Issue | None) -> str:
+    """As people name it: `ENG-12`."""
+    return one_line(issue.identifier) if issue else ""
 
 
 def issue_link(issue: Issue | None) -> str:

@@ -20,7 +20,7 @@ from integrations.linear.refusals import SERVICE, mapped
 FIRST_SIGN_SECONDS = 4.0
 """Linear gives ten seconds until a session must show life."""
 CALL_SECONDS = 10.0
-UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+UNREADABLE = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
 """What gql raises where an answer is JSON, and not GraphQL's."""
 
 

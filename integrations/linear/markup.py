@@ -23,7 +23,7 @@ def without_mention(text: str, name: str) -> str:
     """The text without the mention, wherever it stands; at the front, without its colon or comma."""
     if not name:
         return text.strip()
-    mention = rf"(?:\[@?{re.escape(name)}\]\([^()\s]*\)|@{re.escape(name)}(?![\w-]))"
+    mention = rf"(?:\[@?{re.escape(name)}\]\([^()\s]*\)|(?<![\w.])@{re.escape(name)}(?![\w-]))"
     text = re.sub(rf"\A\s*(?:{mention}[ \t]*[:,]?\s*)+", "", text, flags=re.IGNORECASE)
     return re.sub(rf"[ \t]?{mention}", "", text, flags=re.IGNORECASE).strip()
 

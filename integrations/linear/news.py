@@ -19,6 +19,7 @@ from integrations.linear.events import (
     conversation,
     created,
     issue_link,
+    item,
     prompted,
     request_text,
 )
@@ -97,11 +98,12 @@ def from_issue(issue: ChangedIssue, us: Installation, *, now: datetime) -> Itera
 
 
 def _withdrawn(issue: ChangedIssue, session: SessionHead, us: Installation) -> str:
-    """Why, or nothing. A session that began with a mention needs no delegate."""
+    """Why, or nothing. A session that began with a mention, or that we began, needs no delegate."""
     if not issue.state.is_open:
         return CLOSED
     root = session.comment
-    delegated = root is not None and root.body.startswith(PLACEHOLDER)
+    by_person = session.creator is not None and session.creator.id != us.app_user_id
+    delegated = by_person and root is not None and root.body.startswith(PLACEHOLDER)
     still = issue.delegate is not None and issue.delegate.id == us.app_user_id
     return TAKEN_BACK if session.dismissed_at is not None or (delegated and not still) else ""
 
@@ -120,4 +122,5 @@ def _inbound(
         addressed=False,
         link=issue_link(issue),
         received_at=now,
+        item=item(issue),
     )

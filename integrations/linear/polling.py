@@ -68,20 +68,23 @@ class Polling:
     async def ask(self, workspace: Workspace) -> None:
         """What is new in a workspace since it was asked last; all of it is stored before that is noted."""
         name = f"{NAME}:cursor:{workspace.organization_id}"
-        begun = self._now()
+        now = self._now()
         known = await self._notes.get(name)
-        since = (datetime.fromisoformat(known) if known else begun) - OVERLAP
-        us = workspace.installation
+        cursor = datetime.fromisoformat(known) if known else now
+        since, us = cursor - OVERLAP, workspace.installation
         # Newest first by Linear: the oldest is received first.
-        sessions = [session async for session in self._new_sessions(us, since)]
-        for session in reversed(sessions):
-            for inbound in from_session(session, us, since=since, now=begun):
+        sessions = [session async for session in self._new_sessions(us, since)][::-1]
+        issues = [issue async for issue in self._changed_issues(us, since)][::-1]
+        for session in sessions:
+            for inbound in from_session(session, us, since=since, now=now):
                 await self._take(inbound)
-        issues = [issue async for issue in self._changed_issues(us, since)]
-        for issue in reversed(issues):
-            for inbound in from_issue(issue, us, now=begun):
+        for issue in issues:
+            for inbound in from_issue(issue, us, now=now):
                 await self._take(inbound)
-        await self._notes.put(name, begun.isoformat())
+        # By Linear's clock, not ours: how far they are apart does not matter.
+        seen = [session.updated_at for session in sessions]
+        seen += [issue.updated_at for issue in issues]
+        await self._notes.put(name, max([cursor, *seen]).isoformat())
 
     async def _take(self, inbound: Inbound) -> None:
         if inbound.semantic_key in self._seen:

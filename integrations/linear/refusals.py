@@ -34,15 +34,13 @@ _DUPLICATE: Final = re.compile(
 MAX_SAID: Final = 300
 
 
-def mapped(error: Exception, headers: Mapping[str, str]) -> IntegrationError:
+def mapped(error: TransportError, headers: Mapping[str, str]) -> IntegrationError:
     """`headers`: of the answer, with names in small letters, as far as there was one."""
     match error:
         case TransportQueryError(errors=[{} as first, *_]):
             return _refused(first, headers)
         case TransportServerError(code=int(status)):
             return by_status(status, headers)
-        case TransportError():
-            return UnavailableError(SERVICE, type(error).__name__)
         case _:
             return UnavailableError(SERVICE, type(error).__name__)
 

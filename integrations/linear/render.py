@@ -75,7 +75,7 @@ def started(card: Card) -> Content:
     places = [written_line(place, LINE) for place in card_places(card)]
     begun: Content = {
         "type": "action",
-        "action": "Starting" if card.live else "Ended",
+        "action": written_line(card.state.capitalize(), LINE) or "Begun",
         "parameter": " · ".join(places) or written_line(card.title, LINE) or "…",
     }
     held_up = written_line(card.doing, LINE) if card.live else ""

@@ -1,7 +1,6 @@
 """Which session a conversation speaks in; one is begun for a ticket that has none."""
 
 import asyncio
-from collections import defaultdict
 from typing import Final
 
 from integrations.channel import Conversation, Inbound
@@ -23,7 +22,7 @@ class Sessions:
         self._api = api
         self._notes = notes
         self._public_url = public_url
-        self._beginning: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._beginning = asyncio.Lock()
 
     async def known(self, conversation: Conversation) -> str | None:
         """The session, if it has begun."""
@@ -33,20 +32,17 @@ class Sessions:
 
     async def of(self, conversation: Conversation) -> str:
         """The session; begun now if need be, and once however often."""
-        async with self._beginning[conversation.key]:
-            found = await self.known(conversation)
-            if found is None:
-                found = await self._remembered(conversation, await self._begun(conversation))
+        found = await self.known(conversation)
+        if found is None:
+            async with self._beginning:
+                found = await self.known(conversation) or await self._begun(conversation)
         return found
 
     async def _begun(self, conversation: Conversation) -> str:
         team, issue_id = conversation.team, conversation.thread.removeprefix(ISSUE_PREFIX)
         page = self.placeholder(conversation)
-        if (there := with_page(await self.on_issue(team, issue_id), page)) is not None:
-            return there
-        return await self.begin(team, issue_id, page)
-
-    async def _remembered(self, conversation: Conversation, session: str) -> str:
+        there = with_page(await self.on_issue(team, issue_id), page)
+        session = there or await self.begin(team, issue_id, page)
         # What people say in the session comes with its id: it belongs to this conversation.
         await self._notes.put(_stands_for(session), conversation.thread)
         if await self._notes.swap(_opened(conversation), None, session):

@@ -82,13 +82,17 @@ class Workspaces:
         return frozenset(key for one in self._known.values() for key in one.team_keys)
 
     async def all(self) -> list[Workspace]:
-        """Those that notes know, the taken away among them; with client credentials at least ours."""
+        """Those that notes know, the taken away among them; with client credentials ours, or an error."""
+        if self._config.mode == "oauth":
+            return await self._kept()
+        async with self._renewing[""]:
+            # Whoever waited here finds what the first has installed.
+            alive = [one for one in await self._kept() if not one.revoked]
+            return alive or [await self.install(await self._endpoint.by_credentials())]
+
+    async def _kept(self) -> list[Workspace]:
         found = [await self._load(name) for name in await self._notes.names(PREFIX)]
-        ours = [one for one in found if one is not None]
-        if not ours and self._config.mode == "client_credentials":
-            async with self._renewing[""]:
-                ours = [await self.install(await self._endpoint.by_credentials())]
-        return ours
+        return [one for one in found if one is not None]
 
     async def installed(self) -> list[Workspace]:
         return [one for one in await self.all() if not one.revoked]
@@ -96,10 +100,12 @@ class Workspaces:
     async def find(self, organization_id: str) -> Workspace | None:
         """One that is installed."""
         found = self._known.get(organization_id) or await self._load(PREFIX + organization_id)
-        if found is None and self._config.mode == "client_credentials":
-            every = {one.organization_id: one for one in await self.all()}
-            found = every.get(organization_id)
-        return None if found is None or found.revoked else found
+        if found is not None and not found.revoked:
+            return found
+        if self._config.mode == "oauth":
+            return None
+        ours = {one.organization_id: one for one in await self.all()}
+        return ours.get(organization_id)
 
     async def get(self, organization_id: str) -> Workspace:
         """Raises AuthError where it is not installed."""
@@ -132,15 +138,19 @@ class Workspaces:
             return found.access_token
 
     async def _renew(self, name: str, raw: str, found: Workspace) -> Workspace:
-        granted = await self._granted(found)
-        fresh = found.model_copy(update=self._tokens(granted))
-        if await self._notes.swap(name, raw, fresh.model_dump_json()):
-            log.info("linear_token_renewed", workspace=found.url_key)
-            return fresh
-        other = self._read(await self._notes.get(name))
-        if other is None or other.revoked:
+        tokens = self._tokens(await self._granted(found))
+        kept, used = found, found.access_token
+        while kept.access_token == used:
+            fresh = kept.model_copy(update=tokens)
+            if await self._notes.swap(name, raw, fresh.model_dump_json()):
+                log.info("linear_token_renewed", workspace=found.url_key)
+                return fresh
+            # Somebody changed what is kept meanwhile: the tokens too, or something else.
+            raw = await self._notes.get(name) or ""
+            kept = self._read(raw) or found.model_copy(update={"access_token": ""})
+        if not kept.access_token:
             raise AuthError(NAME, NOT_INSTALLED)
-        return other
+        return kept
 
     async def _granted(self, found: Workspace) -> Granted:
         if found.mode == "client_credentials":
@@ -166,15 +176,9 @@ class Workspaces:
         who = await self._who(granted.access_token)
         if not who.viewer.app:
             raise RejectedError(NAME, "these tokens are a person's, and not the app's")
-        organization = who.viewer.organization
         made = Workspace.model_validate(
             {
-                "organization_id": organization.id,
-                "name": organization.name,
-                "url_key": organization.url_key,
-                "app_user_id": who.viewer.id,
-                "app_name": who.viewer.display_name,
-                "team_keys": tuple(sorted(team.key for team in who.teams.nodes)),
+                **_known_by(who),
                 "mode": self._config.mode,
                 "client_id": self._config.client_id,
                 **self._tokens(granted),
@@ -184,6 +188,16 @@ class Workspaces:
         self._known[made.organization_id] = made
         log.info("linear_installed", workspace=made.url_key, teams=list(made.team_keys))
         return made
+
+    async def learn(self, who: Who) -> None:
+        """What the app is called there and which teams it may see changes now and then."""
+        name = PREFIX + who.viewer.organization.id
+        found = self._read(raw := await self._notes.get(name))
+        fresh = found and found.model_copy(update=_known_by(who))
+        if fresh is None or found is None or found.revoked or fresh == found:
+            return
+        if await self._notes.swap(name, raw, fresh.model_dump_json()):
+            self._known[fresh.organization_id] = fresh
 
     async def _who(self, token: str) -> Who:
         data = await self._graphql.execute(WHO, {}, token=token)
@@ -217,3 +231,15 @@ class Workspaces:
             return None
         same = (self._config.client_id, self._config.mode) == (found.client_id, found.mode)
         return found if same else None
+
+
+def _known_by(who: Who) -> dict[str, object]:
+    organization = who.viewer.organization
+    return {
+        "organization_id": organization.id,
+        "name": organization.name,
+        "url_key": organization.url_key,
+        "app_user_id": who.viewer.id,
+        "app_name": who.viewer.display_name,
+        "team_keys": tuple(sorted(team.key for team in who.teams.nodes)),
+    }

@@ -40,6 +40,7 @@ async def test_a_delegated_ticket_is_a_request(heard: Site, linear: LinearApi) -
     assert complete.conversation.where == "linear:ENG"
     assert complete.semantic_key == f"session:{session.id}"
     assert complete.message_id == issue.id
+    assert complete.item == inbound.item == "ENG-2"
     assert (complete.author, complete.author_name) == ("linear:dana@acme.example", "Dana")
     assert complete.title == "Fix the login"
     assert complete.text == "Fix the login\n\nIt is flaky."
