@@ -108,6 +108,7 @@ def card(
 ) -> Card:
     """The card of the current round."""
     live = task.state not in TERMINAL
+    since = started_at or (task.changed_at if task.state is TaskState.QUEUED else None)
     until = now if live else (task.ended_at or now)
     steps = (*view.plan, *view.checks)
     if len(steps) > MAX_STEPS:
@@ -123,7 +124,7 @@ def card(
         live=live,
         steps=steps,
         doing=(note or _waiting(task) or _doing(view)) if live else "",
-        elapsed_seconds=int((until - started_at).total_seconds()) if started_at else None,
+        elapsed_seconds=int((until - since).total_seconds()) if since else None,
         cost_usd=view.cost_usd,
         url=task.page,
         pull_url=task.pull_url,
