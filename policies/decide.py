@@ -7,15 +7,14 @@ decides what is granted.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from policies.connection_model import GrantedConnection, granted
 from policies.model import (
     PROFILES,
     Ask,
     Choice,
     Grant,
-    GrantConnection,
     GrantLimits,
     GrantPublish,
-    LlmConnection,
     Policy,
     Refusal,
     RepoPolicy,
@@ -215,13 +214,9 @@ def _hosts(repo: RepoPolicy) -> tuple[str, ...]:
     return tuple(sorted(named.union(*(PROFILES.get(p, ()) for p in repo.egress.profiles))))
 
 
-def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantConnection, ...]:
-    named = {name: policy.connections[name] for name in repo.connections}
-    return tuple(
-        GrantConnection(name=name, **connection.model_dump(exclude={"kind"}))
-        for name, connection in named.items()
-        if isinstance(connection, LlmConnection)
-    )
+def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantedConnection, ...]:
+    named = dict.fromkeys(repo.connections)
+    return tuple(granted(name, policy.connections[name], policy.prices) for name in named)
 
 
 def _limits(policy: Policy) -> GrantLimits:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from policies.connections import DOMAIN, is_credential_header
+from policies.connections import MODEL_DOMAIN, is_credential_header
 from policies.egress import canonical_host
 
 _CHANNEL = r"[a-z][a-z0-9_-]{0,31}"
@@ -88,8 +88,8 @@ def _host(text: str) -> str:
         )
     if text.endswith(".internal") and text.count(".") == 1:
         raise ValueError("NAME.internal is kept for Errand's own endpoints; use a longer name")
-    if text.endswith(f".{DOMAIN}"):
-        raise ValueError(f"NAME.{DOMAIN} is kept for `connections`; use another name")
+    if text.endswith(f".{MODEL_DOMAIN}"):
+        raise ValueError(f"NAME.{MODEL_DOMAIN} is kept for `connections`; use another name")
     return text
 
 

@@ -4,11 +4,12 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.protocol import Egress, EventRecord, RunKey
+from runner.protocol import Egress, Event, EventRecord, RunKey, Usage
 from runner.sandbox import Line, Role
 from runner.session import Session
 
 POLICY_KEY = "policy"
+SETTLE_KEY = "settle"
 
 
 class Narration:
@@ -22,6 +23,10 @@ class Narration:
         """Set once the gate has accepted a push."""
         self.head = ""
         """The commit that the gate accepted last."""
+        self.settled = asyncio.Event()
+        """Set once the gateway has told all that it had to tell when it was asked."""
+        self.exhausted = asyncio.Event()
+        """Set once the gateway has refused a call of a model because the budget is used up."""
         self._run = run
 
     def feed(self, role: Role, line: Line) -> list[EventRecord]:
@@ -37,20 +42,42 @@ class Narration:
             case "push" if fields.get("verdict") == "accept":
                 self.head = str(fields["head"])
                 self.accepted.set()
+            case "received" if fields.get("key") == SETTLE_KEY:
+                self.settled.set()
+            case "budget":
+                self.exhausted.set()
+            case "usage":
+                return [self._record(line, _usage(fields))]
             case "decision":
-                return [self._decision(line, fields)]
+                return [self._record(line, _decision(fields))]
             case _:
                 pass
         return []
 
-    def _decision(self, line: Line, fields: dict[str, Any]) -> EventRecord:
-        event = Egress(
-            verdict="allow" if fields.get("verdict") == "allow" else "deny",
-            host=str(fields.get("host", ""))[:255],
-            port=int(fields.get("port", 0)),
-            rule=str(fields.get("rule", "")),
-            reason=str(fields.get("reason", "")),
-            address=str(fields.get("address") or ""),
-        )
+    def _record(self, line: Line, event: Event) -> EventRecord:
         at = datetime.fromtimestamp(line.at, UTC)
         return EventRecord(run=self._run, source="gateway", seq=line.n, at=at, event=event)
+
+
+def _usage(fields: dict[str, Any]) -> Usage:
+    """A line holds totals, so that none can be counted twice."""
+    written = ("cache_write", "cache_write_hour")
+    return Usage(
+        metered=True,
+        input_tokens=int(fields["input"]) + sum(int(fields[name]) for name in written),
+        output_tokens=int(fields["output"]),
+        cached_tokens=int(fields["cache_read"]),
+        cost_usd=fields["cost_usd"],
+        counted_usd=float(fields["counted_usd"]),
+    )
+
+
+def _decision(fields: dict[str, Any]) -> Egress:
+    return Egress(
+        verdict="allow" if fields.get("verdict") == "allow" else "deny",
+        host=str(fields.get("host", ""))[:255],
+        port=int(fields.get("port", 0)),
+        rule=str(fields.get("rule", "")),
+        reason=str(fields.get("reason", "")),
+        address=str(fields.get("address") or ""),
+    )

@@ -57,6 +57,7 @@ class Preparation:
                 image=prepared.image,
                 mirror=station.mirrors.path(launch),
                 limits=launch.limits,
+                ports=launch.ports,
             )
         )
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
+from policies.connection_model import GrantedConnection, GrantedTcp
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -31,6 +33,8 @@ class RunLimits(_Value):
     disk_mib: int = Field(default=10240, ge=64)
     turns: int = Field(default=20, ge=1)
     """Agent turns in one run, repairs and steering included."""
+    cost_usd: float = Field(default=5.0, gt=0)
+    """What the runs of a round may spend on models together."""
 
 
 class PublishLimits(_Value):
@@ -40,18 +44,6 @@ class PublishLimits(_Value):
     max_files: int = 200
     max_bytes: int = 5_000_000
     max_commits: int = 100
-
-
-class Connection(_Value):
-    """A model server that the gateway may call for the run, with a secret that the worker has."""
-
-    name: str
-    upstream: str
-    private: bool = False
-    secret: str
-    """The secret's name."""
-    header: str
-    models: tuple[str, ...]
 
 
 class Launch(_Value):
@@ -79,11 +71,19 @@ class Launch(_Value):
     """Exact hosts that the run may reach on 443 and 80."""
     private_hosts: tuple[str, ...] = ()
     """Hosts of `egress` that may resolve to private addresses."""
-    connections: tuple[Connection, ...] = ()
+    connections: tuple[GrantedConnection, ...] = ()
+    """Upstreams that the gateway may call for the run, with secrets that the worker has: here are only their names."""
+    spent_usd: float = Field(default=0.0, ge=0)
+    """By earlier runs of the same round; counts against the budget."""
     limits: RunLimits = RunLimits()
     publish: PublishLimits = PublishLimits()
     requester: str
     """Name for the commit's trailer and for git's committer."""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Where connections are to be reached, besides HTTP's."""
+        return tuple(sorted({c.port for c in self.connections if isinstance(c, GrantedTcp)}))
 
 
 class StepStatus(StrEnum):
@@ -145,10 +145,20 @@ class Said(_Value):
 
 
 class Usage(_Value):
+    """Totals of the run so far."""
+
     kind: Literal["usage"] = "usage"
+    metered: bool = False
+    """Counted by the gateway; else it is what the agent says of itself."""
     input_tokens: int | None = None
+    """Of those that were metered: without what came from a cache."""
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Read from the provider's cache."""
     cost_usd: float | None = None
+    """None where a price is not known."""
+    counted_usd: float | None = None
+    """What counts against the budget: the cost, with a guess on the dear side where a price is not known."""
 
 
 class Egress(_Value):

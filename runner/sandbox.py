@@ -13,13 +13,14 @@ Kinds of the agent's container: `agent` (`msg`: one JSON-RPC message of the agen
 output), `exit` (`key`, `status`, `tail`: a command ended), `stderr` (`text`), `noise` (`text`: a line of the agent that is no JSON),
 `agent_exit` (`status`).
 Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `rule`, `reason`, `address`), `closed` (`host`, `port`, `sent`, `received`),
-`push` (`verdict`, `reason`, `head`).
+`push` (`verdict`, `reason`, `head`), `usage` (`connection`, `model`, and of all calls so far: `calls`, `input`, `output`,
+`cache_read`, `cache_write`, `cache_write_hour`, `cost_usd`, `counted_usd`), `budget` (`limit_usd`, `spent_usd`: a call was refused for it).
 
 Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes}
 and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
 Messages to `init` of the gateway: {"do": "policy", "egress": [...], "private": [...], "publish": {...}, "repo": "owner/name", "branch": "...",
-"base": "<sha>", "connections": [{"kind": "llm", "name": "...", "upstream": "https://...", "private": false, "header": "...", "models": [...],
-"secret": <the credential itself>}]}.
+"base": "<sha>", "budget": {"limit_usd": 5, "spent_usd": 0}, "connections": [...]}; a connection is what policies/connections_json.py reads, with the
+credential itself. And {"do": "note"}, which has no effect: its `received` says that all lines before it are written.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -46,6 +47,8 @@ class SandboxSpec(BaseModel):
     mirror: Path
     """Bare repository, mounted read-only at /mirror in the agent's and the gateway's container."""
     limits: RunLimits
+    ports: tuple[int, ...] = ()
+    """Where the agent may connect to, besides HTTP's; nothing else in its container can listen there."""
 
 
 class Line(BaseModel):

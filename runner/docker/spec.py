@@ -20,11 +20,7 @@ MODULES: Final[Mapping[Role, str]] = {
     "acceptor": "runner.inside.acceptor",
     "gateway": "runner.inside.gateway",
 }
-ARGUMENTS: Final[Mapping[Role, tuple[str, ...]]] = {
-    "agent": (),
-    "acceptor": ("80", "443"),
-    "gateway": (),
-}
+HTTP_PORTS: Final = (80, 443)
 SOCKET_DIRECTORY: Final = "/run/egress"
 QUARANTINE: Final = "/quarantine"
 MIRROR: Final = "/mirror"
@@ -122,7 +118,15 @@ def acceptor(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
         "Mounts": [_socket_mount(spec, read_only=True)],
         "Tmpfs": {"/tmp": _tmpfs("acceptor", mib=8)},  # noqa: S108 - a mount point in the container
     }
-    return _wanted(spec, role="acceptor", image=image, version=version, host=host)
+    ports = sorted({*HTTP_PORTS, *spec.ports})
+    return _wanted(
+        spec,
+        role="acceptor",
+        image=image,
+        version=version,
+        host=host,
+        arguments=[str(port) for port in ports],
+    )
 
 
 def gateway(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
@@ -182,7 +186,13 @@ def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
 
 
 def _wanted(
-    spec: SandboxSpec, *, role: Role, image: str, version: str, host: Mapping[str, Any]
+    spec: SandboxSpec,
+    *,
+    role: Role,
+    image: str,
+    version: str,
+    host: Mapping[str, Any],
+    arguments: Sequence[str] = (),
 ) -> Wanted:
     user = f"{USERS[role]}:{USERS[role]}"
     home = HOME if role == "agent" else "/tmp"  # noqa: S108 - the container's own
@@ -190,7 +200,7 @@ def _wanted(
     body: dict[str, Any] = {
         "Image": image,
         "Entrypoint": ["python3", "-I", "-S", "-c", boot, MODULES[role]],
-        "Cmd": list(ARGUMENTS[role]),
+        "Cmd": list(arguments),
         "User": user,
         "Env": [f"{name}={value}" for name, value in _ENVIRONMENT.items()] + [f"HOME={home}"],
         "WorkingDir": "/",

@@ -46,6 +46,9 @@ class Audit:
             address="",
         )
 
+    def noise(self, text: str) -> None:
+        self._transcript.write("noise", text=text)
+
     def closed(
         self, allow: Allow, *, flow: Flow | None = None, address: str = "", reason: str = ""
     ) -> None:

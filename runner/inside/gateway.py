@@ -16,15 +16,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from policies.connections import LlmAccess, connections_from_json
+from policies.connections import Connections
+from policies.connections_json import connections_from_json
 from policies.egress import EgressRules
 from policies.egress import rules_from_json as egress_from_json
 from policies.publish import PublishRules
 from policies.publish import rules_from_json as publish_from_json
 from runner.inside.audit import Audit, Dialled
+from runner.inside.connections import ConnectionEndpoint
 from runner.inside.errors import GitReadError
 from runner.inside.githttp import GitEndpoint
-from runner.inside.models import ModelEndpoint
+from runner.inside.ledger import Ledger, budget_from_json
 from runner.inside.passage import Passage
 from runner.inside.quarantine import Quarantine, Target
 from runner.inside.route import Dial, Resolve, dial, resolve
@@ -54,14 +56,16 @@ class Gateway:
         self._transcript = transcript
         self._quarantine = quarantine
         self._rules = EgressRules()
-        self._connections: Mapping[str, LlmAccess] = {}
+        self._connections = Connections()
+        self._ledger = Ledger(transcript)
         self._slots = threading.BoundedSemaphore(PASSAGES)
         audit = Audit(transcript)
         self._passage = Passage(
             rules=lambda: self._rules,
             git=GitEndpoint(quarantine=quarantine, transcript=transcript),
-            models=ModelEndpoint(
+            endpoint=ConnectionEndpoint(
                 connections=lambda: self._connections,
+                ledger=self._ledger,
                 audit=audit,
                 resolve=resolve,
                 dial=dial,
@@ -80,13 +84,15 @@ class Gateway:
         egress = egress_from_json(msg)
         publish = publish_from_json(msg.get("publish", {}))
         connections = connections_from_json(msg.get("connections", []))
-        if egress is None or publish is None or connections is None:
+        budget = budget_from_json(msg.get("budget", {"limit_usd": 0, "spent_usd": 0}))
+        if egress is None or publish is None or connections is None or budget is None:
             return "the policy is not understood"
         try:
             self._open(msg, publish)
         except (GitReadError, OSError) as exc:
             return f"the quarantine cannot be made: {exc}"
         self._rules, self._connections = egress, connections
+        self._ledger.limit(budget)
         return None
 
     def _open(self, msg: Mapping[str, Any], publish: PublishRules) -> None:
@@ -186,6 +192,8 @@ class _Control:
                 self._transcript.write("noise", text=f"input: {found.text}")
 
     def _act(self, msg: Mapping[str, Any]) -> None:
+        if msg.get("do") == "note":
+            return
         wrong = self._gateway.load(msg)
         if wrong is None and not self._open:
             self._start()

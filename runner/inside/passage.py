@@ -5,15 +5,15 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from policies.connections import DOMAIN
+from policies.connections import DOMAIN, TcpAccess
 from policies.egress import Allow, Deny, EgressRules, decide
 from runner.inside.audit import BAD_GATEWAY, FORBIDDEN, Audit, Dialled, refuse
+from runner.inside.connections import ConnectionEndpoint
 from runner.inside.errors import BodyError, EgressDeniedError, HeadError, HelloError
 from runner.inside.githttp import HOST as GIT_HOST
 from runner.inside.githttp import GitEndpoint
 from runner.inside.httphead import Head, forwarded
 from runner.inside.incoming import Incoming
-from runner.inside.models import ModelEndpoint
 from runner.inside.route import Dial, Resolve, checked, connect
 from runner.inside.sni import ACCESS_DENIED
 from runner.inside.splice import IDLE_SECONDS, Flow, background, farewell
@@ -29,7 +29,7 @@ class Passage:
         *,
         rules: Callable[[], EgressRules],
         git: GitEndpoint,
-        models: ModelEndpoint,
+        endpoint: ConnectionEndpoint,
         audit: Audit,
         resolve: Resolve,
         dial: Dial,
@@ -37,7 +37,7 @@ class Passage:
     ) -> None:
         self._rules = rules
         self._git = git
-        self._models = models
+        self._endpoint = endpoint
         self._audit = audit
         self._resolve = resolve
         self._dial = dial
@@ -50,8 +50,10 @@ class Passage:
         with contextlib.suppress(OSError, BodyError):
             if dialled == Dialled(host=GIT_HOST, port=_HTTP_PORT):
                 self._serve_git(incoming, dialled)
-            elif dialled.host.endswith(f".{DOMAIN}") and dialled.port == _HTTP_PORT:
-                self._serve_model(incoming, dialled)
+            elif tunnel := self._endpoint.tunnel(dialled):
+                self._serve_tcp(incoming, dialled, tunnel)
+            elif _is_ours(dialled):
+                self._serve_connection(incoming, dialled)
             elif mode == "http":
                 self._serve_http(incoming, dialled)
             elif mode == "splice":
@@ -64,10 +66,26 @@ class Passage:
         if head is not None:
             self._git.serve(incoming, head)
 
-    def _serve_model(self, incoming: Incoming, dialled: Dialled) -> None:
+    def _serve_connection(self, incoming: Incoming, dialled: Dialled) -> None:
         head = self._head(incoming, dialled)
         if head is not None:
-            self._models.serve(incoming, head, dialled)
+            self._endpoint.serve(incoming, head, dialled)
+
+    def _serve_tcp(self, incoming: Incoming, dialled: Dialled, tunnel: TcpAccess) -> None:
+        allow = Allow(
+            host=tunnel.host,
+            port=tunnel.port,
+            mode="splice",
+            rule=tunnel.rule,
+            private=tunnel.private,
+        )
+        try:
+            addresses = checked(allow, resolve=self._resolve)
+        except EgressDeniedError as exc:
+            self._audit.deny(dialled, exc.reason, rule=exc.rule)
+            return
+        self._audit.allow(allow, addresses[0])
+        self._through(incoming, allow, addresses, Flow.both_ways)
 
     def _serve_tls(self, incoming: Incoming, dialled: Dialled) -> None:
         try:
@@ -142,6 +160,13 @@ class Passage:
                 run(flow)
             finally:
                 self._audit.closed(allow, flow=flow, address=address)
+
+
+def _is_ours(dialled: Dialled) -> bool:
+    """A name that only connections have: NAME.internal, or NAME.llm.internal."""
+    name = dialled.host.removesuffix(f".{DOMAIN}").removesuffix(".llm")
+    ours = dialled.host.endswith(f".{DOMAIN}") and "." not in name
+    return ours and dialled.port == _HTTP_PORT
 
 
 def _tunnel(flow: Flow, first: bytes) -> None:

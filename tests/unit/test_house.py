@@ -25,7 +25,27 @@ BROAD = {
     "runner/worker.py:_attend",  # around a run: whatever it was, the person gets an end
     "bot/wiring.py:_keep_going",  # around a loop of serve: a fault in one must not silence the others
 }
-INSIDE = {f"policies/{name}.py" for name in ("__init__", "connections", "egress", "publish")}
+INSIDE = {
+    f"policies/{name}.py"
+    for name in (
+        "__init__",
+        "bodies",
+        "body_anthropic",
+        "body_google",
+        "body_openai",
+        "connections",
+    )
+    + (
+        "connections_json",
+        "dialects",
+        "egress",
+        "features",
+        "paths",
+        "prices",
+        "publish",
+        "strictjson",
+    )
+}
 """They run in containers, beside `runner/inside`."""
 REGISTRIES = ("pypi", "pythonhosted", "npmjs", "yarnpkg", "crates", "rubygems", "proxy.golang")
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")

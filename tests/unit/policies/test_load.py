@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from policies.decide import decide
 from policies.errors import PolicyFileError
 from policies.load import MAX_BYTES, load_policy
-from policies.model import Ask, LlmConnection, Refusal, TcpConnection
+from policies.connection_model import HttpConnection, LlmConnection, TcpConnection
+from policies.model import Ask, Refusal
 from tests.unit.policies.samples import TEAM, patient, policy_of
 
 
@@ -259,7 +260,7 @@ def test_a_private_model_server_may_be_an_address_without_tls() -> None:
     body = 'kind: llm, upstream: "http://10.0.0.1:8000", secret: KEY, private: true'
     connection = policy_of(f"version: 1\nconnections: {{c: {{{body}}}}}").connections["c"]
     assert isinstance(connection, LlmConnection)
-    assert (connection.header, connection.private) == ("x-api-key", True)
+    assert (connection.login, connection.private) == (("x-api-key", ""), True)
 
 
 def test_a_header_that_frames_a_request_carries_no_secret() -> None:
