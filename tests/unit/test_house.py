@@ -34,8 +34,6 @@ INSIDE = {
         "body_google",
         "body_openai",
         "connections",
-    )
-    + (
         "connections_json",
         "dialects",
         "egress",

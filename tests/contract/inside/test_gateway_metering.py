@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from runner.inside.connections import CALLS
-from tests.contract.inside.run import Origin, Run, origin, read_all, request
+from tests.contract.inside.run import Origin, Run, origin, policy, read_all, request
 from tests.contract.inside.test_gateway_models import (
     HOST,
     MESSAGE,
     SECRET,
+    connection,
     post,
     read_request,
     run_with,
@@ -137,9 +138,6 @@ def test_at_the_budget_calls_are_refused_in_the_words_of_the_provider(tmp_path: 
 
 
 def test_more_budget_lets_them_through_again_and_totals_stay(tmp_path: Path) -> None:
-    from tests.contract.inside.run import policy
-    from tests.contract.inside.test_gateway_models import connection
-
     with (
         origin(serve(EVENTS, body=MESSAGES)) as server,
         run_with(tmp_path, server, budget=0.002) as run,
@@ -157,7 +155,7 @@ def test_more_budget_lets_them_through_again_and_totals_stay(tmp_path: Path) -> 
 def test_a_run_has_so_many_requests_under_way_and_no_more(tmp_path: Path) -> None:
     go_on = threading.Event()
 
-    def talk(server: Origin, conn: socket.socket) -> None:
+    def talk(_server: Origin, conn: socket.socket) -> None:
         got = b""
         while not got.endswith(MESSAGE):
             got += conn.recv(65536)
@@ -258,7 +256,12 @@ def test_an_answer_that_could_end_in_two_places_is_not_passed_on(tmp_path: Path,
 
 
 def test_openai_gets_its_key_as_a_bearer_token_and_is_counted(tmp_path: Path) -> None:
-    changes = {"dialect": "openai", "header": "authorization", "scheme": "Bearer", "models": ["*"]}
+    changes: dict[str, Any] = {
+        "dialect": "openai",
+        "header": "authorization",
+        "scheme": "Bearer",
+        "models": ["*"],
+    }
     raw = post(
         b'{"model": "gpt-6-sol", "messages": [], "stream": true}',
         "Authorization: Bearer sk-client",
@@ -273,7 +276,11 @@ def test_openai_gets_its_key_as_a_bearer_token_and_is_counted(tmp_path: Path) ->
 
 
 def test_google_gets_its_key_in_a_header_and_none_in_the_address(tmp_path: Path) -> None:
-    changes = {"dialect": "google", "header": "x-goog-api-key", "models": ["gemini-*"]}
+    changes: dict[str, Any] = {
+        "dialect": "google",
+        "header": "x-goog-api-key",
+        "models": ["gemini-*"],
+    }
     target = "/v1beta/models/gemini-3.1-pro:streamGenerateContent?key=sk-client&alt=sse"
     raw = post(b'{"contents": []}', "X-Goog-Api-Key: sk-client", target=target)
     with origin(serve(EVENTS, body=GEMINI)) as server, run_with(tmp_path, server, **changes) as run:

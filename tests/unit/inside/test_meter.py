@@ -1,6 +1,7 @@
 """What a call used, as its provider tells it; the same however the answer is cut."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ def test_however_a_stream_is_cut_the_totals_are_the_same(
     form, data, _ = which
     data = data[:kept] if kept % 2 else data
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    parts = [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    parts = [data[a:b] for a, b in pairwise(places)]
     whole = metered(form, data, stream=stream)
     cut = metered(form, *parts, stream=stream)
     assert (cut.tokens, cut.final) == (whole.tokens, whole.final)

@@ -1,5 +1,7 @@
 """A secret does not come back, however an answer is cut."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +36,7 @@ def test_what_only_begins_like_one_goes_on() -> None:
 def test_cuts_change_nothing_and_no_secret_is_left(pieces: list[bytes], cuts: list[int]) -> None:
     data = b"".join(pieces)
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    parts = [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    parts = [data[a:b] for a, b in pairwise(places)]
     found = redacted(*parts)
     assert len(found) == len(data)
     assert not [form for form in FORMS if form in found]

@@ -83,7 +83,7 @@ DENIED: list[tuple[Form, str, dict[str, Any]]] = [
     ("messages", "mcp", messages(tools=[{"type": "mcp_toolset", "mcp_server_name": "x"}])),
     ("messages", "type:advisor_20260301", messages(tools=[{"type": "advisor_20260301", "name": "a"}])),
     ("messages", "url_sources", messages({"type": "image", "source": {"type": "url", "url": "https://evil.test/?q"}})),
-    ("messages", "url_sources", messages({"type": "image", "ſource": {"type": "url", "url": "https://evil.test/?q"}})),
+    ("messages", "url_sources", messages({"type": "image", "\u017fource": {"type": "url", "url": "https://evil.test/?q"}})),
     ("messages", "url_sources", messages({"type": "tool_result", "content": [{"type": "document", "source": {"type": "url", "url": "x"}}]})),
     ("messages", "url_sources", messages({"type": "document", "source": {"type": "content", "content": [{"type": "image", "source": {"type": "url", "url": "x"}}]}})),
     ("messages", "url_sources", messages(system=[{"type": "image", "source": {"type": "url", "url": "x"}}])),
@@ -201,8 +201,7 @@ def test_no_bytes_make_it_raise(form: Form, body: bytes) -> None:
 
 
 KEYS = st.sampled_from(
-    ["type", "Type", "tools", "content", "source", "url", "file_id", "messages", "input", "parts", "contents", "role", "name"]
-    + ["image_url", "fileData", "googleSearch", "functionResponse", "system", "output", "tool_use", "container", "mcp_servers"]
+    ["type", "Type", "tools", "content", "source", "url", "file_id", "messages", "input", "parts", "contents", "role", "name", "image_url", "fileData", "googleSearch", "functionResponse", "system", "output", "tool_use", "container", "mcp_servers"]
 )  # fmt: skip
 WORDS = st.sampled_from(
     ["text", "image", "url", "custom", "function", "web_search_20250305", "tool_result", "tool_use", "message", "http://x", DATA]

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.connection_model import LlmConnection, TcpConnection
 from policies.decide import decide
 from policies.errors import PolicyFileError
 from policies.load import MAX_BYTES, load_policy
-from policies.connection_model import HttpConnection, LlmConnection, TcpConnection
 from policies.model import Ask, Refusal
 from tests.unit.policies.samples import TEAM, patient, policy_of
 
