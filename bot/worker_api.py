@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from pydantic import SecretStr
 
+from bot.branches import Branches
 from bot.handin import HandIn, HandIns, TooLargeError
 from bot.launch import launch_of
 from bot.progress import spent_in
@@ -34,6 +35,7 @@ class WorkerApi:
     handed_in: HandIns
     token: SecretStr
     installation: str
+    branches: Branches
 
     def routes(self) -> APIRouter:
         router = APIRouter(prefix="/worker/runs/{task}/{fence}", include_in_schema=False)
@@ -46,6 +48,7 @@ class WorkerApi:
     async def launch(self, task: str, fence: int, authorization: Authorization = "") -> Launch:
         row = await self._current(task, fence, authorization)
         base = await self._forge(row).default_branch(row.repo)
+        row = await self.branches.settle(row)
         async with self.store.read() as conn:
             before = [r for r in await runs.of_task(conn, row.id) if r.fence < row.fence]
         spent = spent_in(row.round, before)
