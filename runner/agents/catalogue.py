@@ -37,8 +37,8 @@ _BRIEF = (
 DUMMY_KEY: Final = "held-by-the-gateway"
 """What an agent has for a key: the gateway puts the real one in its place."""
 _OPENCODE: Final = {
-    "model": "anthropic/claude-sonnet-5-5",
-    "small_model": "anthropic/claude-haiku-5-5",
+    "model": "anthropic/claude-sonnet-5",
+    "small_model": "anthropic/claude-haiku-4-5",
     "provider": {
         "anthropic": {
             "options": {"baseURL": "http://anthropic.llm.internal/v1", "apiKey": DUMMY_KEY}
@@ -109,7 +109,6 @@ _ENTRIES = (
                 "OPENCODE_CONFIG_CONTENT": json.dumps(_OPENCODE),
                 "OPENCODE_DISABLE_AUTOUPDATE": "1",
                 "OPENCODE_DISABLE_MODELS_FETCH": "1",
-                "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
                 "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
             }
         ),

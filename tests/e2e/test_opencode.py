@@ -62,8 +62,10 @@ async def test_opencode_works_without_a_credential_and_repairs_what_the_checks_f
         assert [e for e in told if isinstance(e, ToolCall) and e.status is StepStatus.DONE]
         phases = [(e.name, e.status) for e in told if isinstance(e, Phase)]
         assert phases.count(("repair", StepStatus.DONE)) == 1
-        decisions = [e for e in told if isinstance(e, Egress)]
-        assert {(e.verdict, e.rule) for e in decisions} == {("allow", "connection:anthropic")}
+        # It looks for its plug-ins' package when it starts, which no policy here lists.
+        through = {e.rule for e in told if isinstance(e, Egress) and e.verdict == "allow"}
+        assert through == {"connection:anthropic"}
+        assert {a.body["model"] for a in model.asked} <= {"claude-sonnet-5", "claude-haiku-4-5"}
         cost = await the_record_has_the_cost(model, team)
         assert await team.hears(thread, f"${cost:.2f}", "#1")
         await team.errand.cleaned_up()
@@ -83,7 +85,7 @@ async def test_a_task_ends_at_its_budget_with_a_word(
         assert await team.pulls() == []
         assert 0.02 <= await the_record_has_the_cost(model, team) < 0.04
         told = [row.record.event for row in await team.errand.events()]
-        refused = [e for e in told if isinstance(e, Egress) and e.verdict == "deny"]
+        refused = [e for e in told if isinstance(e, Egress) and e.verdict == "deny" and e.rule]
         assert {e.rule for e in refused} == {"connection:anthropic"}
         assert all("the budget" in e.reason for e in refused)
         await team.errand.cleaned_up()
