@@ -16,12 +16,13 @@ from policies.connections import (
     HEADERS,
     is_method,
     is_scheme,
+    is_upstream_host,
     is_user,
     parse_upstream,
 )
 from policies.dialects import Dialect
 from policies.features import FEATURES, is_allowable
-from policies.names import Header, Name, SecretName, Upstream
+from policies.names import Header, Name, SecretName, parse_place
 from policies.paths import is_path_pattern
 from policies.pricelist import ModelPrice
 
@@ -145,22 +146,29 @@ class TcpConnection(_Value):
     """A port of a server. The agent connects to `NAME.internal` at the same port."""
 
     kind: Literal["tcp"]
-    upstream: Upstream
     private: bool = Field(default=False, strict=True)
-    """Its name may resolve to a private address."""
+    """It may be an IPv4 address, or a name that resolves to a private one."""
+    upstream: str
 
     @field_validator("upstream")
     @classmethod
-    def _leaves_names_alone(cls, text: str) -> str:
-        if int(text.rpartition(":")[2]) == DNS_PORT:
+    def _can_be_reached(cls, text: str, info: ValidationInfo) -> str:
+        place = parse_place(text)
+        private = bool(info.data.get("private"))
+        if place is None or not is_upstream_host(place[0], private=private):
+            raise ValueError(
+                "write host:port, like db.staging.acme.internal:5432 (an address only with `private: true`)"
+            )
+        if place[1] == DNS_PORT:
             raise ValueError(
                 f"port {DNS_PORT} is taken in every sandbox: names are looked up there"
             )
         return text
 
     @property
-    def port(self) -> int:
-        return int(self.upstream.rpartition(":")[2])
+    def place(self) -> tuple[str, int]:
+        host, _, port = self.upstream.rpartition(":")
+        return host, int(port)
 
 
 Connection = Annotated[LlmConnection | HttpConnection | TcpConnection, Field(discriminator="kind")]

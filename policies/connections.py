@@ -148,13 +148,21 @@ def parse_upstream(text: str, *, private: bool) -> Upstream | None:
         return None
     scheme, host, prefix = match[1], match[2], (match[4] or "").rstrip("/")
     port = int(match[3] or _PORTS[scheme])
-    named = canonical_host(host.encode("ascii", "replace")) == host
     plain = ".." not in prefix and "//" not in prefix and "/./" not in f"{prefix}/"
-    if port > HIGHEST_PORT or not plain or not (named or (private and _is_ipv4(host))):
+    if port > HIGHEST_PORT or not plain or not is_upstream_host(host, private=private):
         return None
     if scheme == "http":
         return Upstream(scheme="http", host=host, port=port, prefix=prefix) if private else None
     return Upstream(scheme="https", host=host, port=port, prefix=prefix)
+
+
+def is_upstream_host(host: str, *, private: bool) -> bool:
+    """A name; where private addresses are meant, also an IPv4 address."""
+    try:
+        address = str(ipaddress.IPv4Address(host))
+    except ValueError:
+        return canonical_host(host.encode("ascii", "replace")) == host
+    return private and address == host
 
 
 def is_credential_header(name: str) -> bool:
@@ -213,10 +221,3 @@ def http_refusal(access: HttpAccess, *, method: str, target: str) -> str | None:
     if not any(method in found.methods for found in fitting):
         return f"the connection {access.name} does not offer {method} for {path[:80]}"
     return None
-
-
-def _is_ipv4(host: str) -> bool:
-    try:
-        return str(ipaddress.IPv4Address(host)) == host
-    except ValueError:
-        return False

@@ -19,11 +19,11 @@ from policies.connections import (
     is_header_value,
     is_method,
     is_scheme,
+    is_upstream_host,
     is_user,
     parse_upstream,
 )
 from policies.dialects import DIALECTS
-from policies.egress import canonical_host
 from policies.features import is_allowable
 from policies.paths import is_path_pattern
 from policies.prices import prices_from_json
@@ -113,11 +113,11 @@ def _requests(item: object) -> Requests | None:
 
 def _tcp(item: Mapping[str, object]) -> TcpAccess | None:
     host, port = item.get("host"), item.get("port")
-    if not isinstance(host, str) or canonical_host(host.encode("ascii", "replace")) != host:
+    private = bool(item["private"])
+    if not isinstance(host, str) or not is_upstream_host(host, private=private):
         return None
     if type(port) is not int or not 0 < port <= HIGHEST_PORT or port == DNS_PORT:
         return None
-    private = bool(item["private"])
     return TcpAccess(name=str(item["name"]), host=host, port=port, private=private)
 
 

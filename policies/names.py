@@ -17,7 +17,7 @@ _AGENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _REPO = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
 _SECRET = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _SIZE = re.compile(r"([0-9]{1,15}) ?([kmgt]i?b|b)", re.IGNORECASE)
-_UPSTREAM = re.compile(r"([^:/]+):([1-9][0-9]{0,4})")
+_PLACE_OF_SERVER = re.compile(r"([^:/]+):([1-9][0-9]{0,4})")
 
 _HIGHEST_PORT = 65535
 
@@ -100,15 +100,12 @@ def _secret(text: str) -> str:
     return text
 
 
-def _port(text: str | None) -> bool:
-    return text is None or int(text) <= _HIGHEST_PORT
-
-
-def _upstream(text: str) -> str:
-    match = _UPSTREAM.fullmatch(text)
-    if not match or not _port(match[2]) or not _is_host(match[1]):
-        raise ValueError("write host:port, like db.staging.acme.internal:5432")
-    return text
+def parse_place(text: str) -> tuple[str, int] | None:
+    """From `host:port`; None if it is not that."""
+    match = _PLACE_OF_SERVER.fullmatch(text)
+    if match is None or int(match[2]) > _HIGHEST_PORT:
+        return None
+    return match[1], int(match[2])
 
 
 def _header(text: str) -> str:
@@ -158,7 +155,6 @@ RepoName = Annotated[str, AfterValidator(_repo)]
 RepoOrAll = Annotated[str, AfterValidator(_repo_or_all)]
 Host = Annotated[str, AfterValidator(_host)]
 SecretName = Annotated[str, AfterValidator(_secret)]
-Upstream = Annotated[str, AfterValidator(_upstream)]
 Header = Annotated[str, AfterValidator(_header)]
 StateName = Annotated[str, Field(max_length=80), AfterValidator(_state_name)]
 Glob = Annotated[str, AfterValidator(_glob)]

@@ -57,9 +57,9 @@ def _connection(connection: GrantedConnection, secrets: Mapping[str, SecretStr])
         case GrantedHttp():
             return _told(connection, secrets)
         case _:
-            host, _, port = connection.upstream.rpartition(":")
+            host, port = connection.place
             told = connection.model_dump(mode="json", include={"kind", "name", "private"})
-            return told | {"host": host, "port": int(port)}
+            return told | {"host": host, "port": port}
 
 
 def _told(connection: GrantedLlm | GrantedHttp, secrets: Mapping[str, SecretStr]) -> dict[str, Any]:

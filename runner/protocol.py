@@ -87,7 +87,7 @@ class Launch(_Value):
     @property
     def ports(self) -> tuple[int, ...]:
         """Where connections are to be reached, besides HTTP's."""
-        return tuple(sorted({c.port for c in self.connections if isinstance(c, GrantedTcp)}))
+        return tuple(sorted({c.place[1] for c in self.connections if isinstance(c, GrantedTcp)}))
 
 
 class StepStatus(StrEnum):

@@ -105,7 +105,7 @@ def test_what_is_not_right_gives_no_connections_at_all(changes: dict[str, Any]) 
         HTTP | {"requests": [{"methods": ["CONNECT"], "paths": ["/"]}]}, HTTP | {"requests": ["GET /"]},
         HTTP | {"name": "git"}, HTTP | {"name": "llm"}, TCP | {"name": "git"},
         TCP | {"port": "5432"}, TCP | {"port": 0}, TCP | {"port": 70000}, TCP | {"port": 53}, TCP | {"port": True},
-        TCP | {"host": "10.0.0.1"}, TCP | {"host": "DB.acme.com"}, TCP | {"host": None}, TCP | {"private": 1}, "tcp", None,
+        TCP | {"host": "10.0.0.1", "private": False}, TCP | {"host": "010.0.0.1"}, TCP | {"host": "DB.acme.com"}, TCP | {"host": None}, TCP | {"private": 1}, "tcp", None,
     ],
 )  # fmt: skip
 def test_of_each_kind_what_is_not_right_is_not_taken(item: object) -> None:
