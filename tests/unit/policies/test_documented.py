@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from policies.features import FEATURES
 from policies.load import parse_policy
 from runner.repo_settings import parse
 
@@ -14,6 +15,15 @@ def test_the_documented_policy_can_be_used() -> None:
     policy = parse_policy(EXAMPLES[0], path=DOCUMENT)
     assert len(policy.rules) == 2
     assert policy.repos["acme/web"].publish.max_bytes == 5_000_000
+
+
+def test_the_documented_connections_can_be_used() -> None:
+    page = DOCUMENT.with_name("connections.md")
+    [example] = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    policy = parse_policy(example, path=page)
+    assert [c.kind for c in policy.connections.values()] == ["llm", "llm", "http", "tcp"]
+    told = page.read_text()
+    assert [name for name in FEATURES if f"`{name}`" not in told] == []
 
 
 def test_the_documented_repository_settings_can_be_used() -> None:
