@@ -271,6 +271,8 @@ def _sent(request: _Request) -> bytes:
     added: Mapping[str, str] = {
         "host": upstream.authority,
         **({"content-length": str(len(request.body))} if _has_body(request) else {}),
+        # What was judged was read as this, whatever the client calls it.
+        **({"content-type": "application/json"} if request.form and request.body else {}),
         # What is compressed could not be read here.
         "accept-encoding": "identity",
         held.header: held.value,

@@ -131,13 +131,23 @@ def modelled(tmp_path: Path) -> Iterator[tuple[Run, Origin]]:
 
 def test_client_credentials_are_stripped_and_ours_is_added(modelled: tuple[Run, Origin]) -> None:
     run, server = modelled
-    reply = request(run, post(MESSAGE, *CLIENT_SECRETS, "Anthropic-Version: 1"), host=HOST)
+    reply = request(
+        run,
+        post(
+            MESSAGE,
+            *CLIENT_SECRETS,
+            "Content-Type: application/json; charset=utf-7",
+            "Anthropic-Version: 1",
+        ),
+        host=HOST,
+    )
     assert reply.endswith(b"\r\n\r\nok")
     head, _, body = server.got.partition(b"\r\n\r\n")
     assert head.split(b"\r\n") == [
         b"POST /v1/messages?beta=true HTTP/1.1",
         f"host: {UPSTREAM}:8000".encode(),
         f"content-length: {len(MESSAGE)}".encode(),
+        b"content-type: application/json",
         b"accept-encoding: identity",
         f"x-api-key: {SECRET}".encode(),
         b"anthropic-version: 1",
