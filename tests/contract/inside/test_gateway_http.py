@@ -22,12 +22,16 @@ def test_one_request_is_forwarded_with_our_host_and_close(answering: tuple[Run, 
     run, server = answering
     reply = request(
         run,
-        get(f"{ALLOWED.upper()}:80", "Connection: keep-alive, x-hop", "X-Hop: 1", "X-End: 2"),
+        get(
+            f"{ALLOWED.upper()}:80",
+            "Connection: keep-alive, close, x-hop",
+            "X-Hop: 1",
+            "X-End: 2",
+            stays=True,
+        ),
     )
     assert reply.endswith(b"ok")
-    assert server.got == (
-        f"GET / HTTP/1.1\r\nhost: {ALLOWED}\r\nx-end: 2\r\nconnection: close\r\n\r\n".encode()
-    )
+    assert server.got == (f"GET / HTTP/1.1\r\nhost: {ALLOWED}\r\nx-end: 2\r\n\r\n".encode())
     run.gateway.wait_line("closed", host=ALLOWED, port=80)
 
 

@@ -16,6 +16,7 @@ from tests.contract.inside.run import (
     origin,
     policy,
     read_all,
+    rule,
     run_for,
     running,
 )
@@ -98,7 +99,7 @@ def test_the_end_of_one_direction_leaves_the_other_open(tmp_path: Path) -> None:
     hello = client_hello(ALLOWED)
     with (
         origin(late) as server,
-        run_for(tmp_path, server) as run,
+        run_for(tmp_path, server, mode="splice") as run,
         run.connect(ALLOWED, 443) as sock,
     ):
         sock.sendall(hello)
@@ -115,7 +116,7 @@ def test_much_data_goes_through_fast(tmp_path: Path) -> None:
         for _ in range(size >> 20):
             conn.sendall(block)
 
-    with origin(pour) as server, run_for(tmp_path, server) as run:
+    with origin(pour) as server, run_for(tmp_path, server, mode="splice") as run:
         began = time.monotonic()
         with run.connect(ALLOWED, 443) as sock:
             sock.sendall(client_hello(ALLOWED))
@@ -135,7 +136,7 @@ def test_an_idle_connection_is_ended(tmp_path: Path) -> None:
         origin(echo) as server,
         running(
             tmp_path,
-            rules=policy(ALLOWED),
+            rules=policy(rule(ALLOWED, mode="splice")),
             names={ALLOWED: [PUBLIC]},
             addresses={PUBLIC: server.port},
             args=("--idle-seconds=0.5",),
