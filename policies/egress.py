@@ -21,10 +21,12 @@ METHOD = re.compile(r"[A-Z]{1,20}")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANY = "*."
 
-# Visible ASCII without what servers and proxies read in different ways: backslash, semicolon, fragment, a dot or a
-# percent sign in disguise, empty segments, `.` and `..`. An encoded slash is for `decide` to judge.
+# Visible ASCII without what servers and proxies read in different ways: backslash, semicolon, fragment, empty segments,
+# `.` and `..`, and letters, digits, dots or percent signs in disguise. An encoded slash is for `decide` to judge.
 _PLAIN = r"[!\"$&-.0-:<->@-\[\]-~]"
-_ENCODED = r"%(?!0|1|7f|2e|5c|25(?:2e|2f|5c|25))[0-9a-f]{2}"
+_ENCODED = (
+    r"%(?!0|1|7f|2e|5c|3[0-9]|4[1-9a-f]|5[0-9a]|6[1-9a-f]|7[0-9a]|25(?:2e|2f|5c|25))[0-9a-f]{2}"
+)
 _PATH = re.compile(rf"(?:/(?!\.\.?(?:/|\Z))(?:{_PLAIN}|{_ENCODED})+)*/?", re.IGNORECASE)
 PATH_CHARACTERS = 8192
 

@@ -45,10 +45,10 @@ def allow_message(opening: Opening) -> dict[str, Any]:
 
 
 def open_ports(launch: Launch, profiles: Sequence[EgressRule]) -> tuple[int, ...]:
-    """Where the acceptor listens."""
+    """Where the acceptor listens, besides HTTP's ports."""
     rules = (*launch.egress, *profiles)
     asked = {int(port.partition(":")[2]) for rule in rules for port in rule.ports}
-    return tuple(sorted(asked | {80, 443}))
+    return tuple(sorted(asked - {80, 443}))
 
 
 def check_connections(

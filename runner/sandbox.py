@@ -46,8 +46,8 @@ class SandboxSpec(BaseModel):
     mirror: Path
     """Bare repository, mounted read-only at /mirror in the agent's and the gateway's container."""
     limits: RunLimits
-    ports: tuple[int, ...] = (80, 443)
-    """Where programs in the agent's container can connect to; what may pass, the gateway says."""
+    ports: tuple[int, ...] = ()
+    """Where the agent may connect to, besides HTTP's; nothing else in its container can listen there."""
 
 
 class Line(BaseModel):

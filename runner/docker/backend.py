@@ -50,9 +50,9 @@ class DockerBackend:
         ]
 
     async def discard(self, leftover: Leftover) -> None:
-        volume = specs.volume_name(leftover.run)
+        volumes = specs.volume_names(leftover.run)
         await self._engine.running(
-            lambda api: remove_all(api, containers=leftover.containers, volume=volume)
+            lambda api: remove_all(api, containers=leftover.containers, volumes=volumes)
         )
         self._inputs.close(leftover.containers)
 
@@ -74,7 +74,7 @@ class DockerBackend:
 
 
 def _labelled(api: docker.APIClient, marks: list[str]) -> dict[tuple[str, int], list[str]]:
-    """Names of containers by task and fence; a run of which only the volume is left has none."""
+    """Names of containers by task and fence; a run of which only volumes are left has none."""
     found: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     for container in api.containers(all=True, filters={"label": marks}):
         found[_key(container["Labels"])].append(container["Names"][0].removeprefix("/"))
