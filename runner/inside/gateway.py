@@ -90,7 +90,7 @@ class Gateway:
         self._openings = Openings()
         self._connections: Mapping[str, LlmAccess] = {}
         self._authority: Certifying | None = None
-        self._makers: queue.SimpleQueue[_Maker | ImportError | OSError] = queue.SimpleQueue()
+        self._makers: queue.SimpleQueue[_Maker | ImportError] = queue.SimpleQueue()
         background(partial(_prepare, self._makers))
         self._slots = threading.BoundedSemaphore(PASSAGES)
         self._pace = Pace()
@@ -199,16 +199,16 @@ class Gateway:
             self._slots.release()
 
 
-def _prepare(makers: "queue.SimpleQueue[_Maker | ImportError | OSError]") -> None:
-    """All that takes a while and needs no policy: what makes certificates, and the ones that are trusted."""
+def _prepare(makers: "queue.SimpleQueue[_Maker | ImportError]") -> None:
+    """What takes a while and needs no policy."""
     try:
-        from runner.inside.authority import Authority  # noqa: PLC0415 - it takes longer than all the rest together
-
-        outward()
-    except (ImportError, OSError) as exc:
+        from runner.inside.authority import Authority  # noqa: PLC0415 - it takes as long as half of the rest
+    except ImportError as exc:
         makers.put(exc)
     else:
         makers.put(Authority)
+    # Whom hosts are certified by is needed a little later only.
+    outward()
 
 
 def _uid(peer: socket.socket) -> int:
