@@ -27,7 +27,7 @@ def launch_of(
         agent=grant.agent,
         agents=tuple(CATALOGUE) if "*" in grant.agents else grant.agents,
         egress=grant.egress,
-        private_hosts=grant.private_hosts,
+        profiles=grant.profiles,
         connections=grant.connections,
         spent_usd=spent_usd,
         limits=RunLimits(

@@ -260,7 +260,7 @@ def _allow(access: LlmAccess | HttpAccess) -> Allow:
     return Allow(
         host=upstream.host,
         port=upstream.port,
-        mode="http",
+        scheme=upstream.scheme,
         rule=access.rule,
         private=access.private,
     )
