@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from policies.hosts import EgressRule
 from runner.agents.catalogue import AgentEntry
 from runner.errors import NotEquippedError
-from runner.protocol import Connection, Launch, Opening
+from runner.protocol import Connection, HostOpening, Launch
 
 
 def policy_message(
@@ -35,7 +35,7 @@ def policy_message(
     }
 
 
-def allow_message(opening: Opening) -> dict[str, Any]:
+def allow_message(opening: HostOpening) -> dict[str, Any]:
     """Opens a host to a gateway that has its policy already, or will have."""
     return {
         "do": "allow",
