@@ -177,7 +177,7 @@ def _tests(
     methods, paths = rule.methods, rule.paths
     return (
         (port in {number for _, number in rule.ports}, f"port {port} is not open to {rule.host}"),
-        ((scheme, port) in rule.ports, f"port {port} of {rule.host} is not for {scheme}"),
+        ((scheme, port) in rule.ports, f"port {port} of {rule.host} does not speak this protocol"),
         (
             rule.mode == "inspect" or scheme == "http",
             f"TLS to {rule.host} passes unread, so no single request can be judged",

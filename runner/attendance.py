@@ -117,6 +117,8 @@ class Attendance:
             key = f"{COMMAND_KEY}{command.id}"
             if key in self._sent:
                 continue
+            if command.opening is not None:
+                await self.narration.guarded.wait()
             role, msg = _message(command)
             try:
                 await self.sandbox.send(role, key=key, to="init", msg=msg)

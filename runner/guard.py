@@ -10,7 +10,7 @@ from policies.hosts import EgressRule
 from policies.pricelist import prices_for
 from runner.agents.catalogue import AgentEntry
 from runner.errors import NotEquippedError
-from runner.protocol import Launch, Opening
+from runner.protocol import HostOpening, Launch
 
 
 def policy_message(
@@ -38,7 +38,7 @@ def policy_message(
     }
 
 
-def allow_message(opening: Opening) -> dict[str, Any]:
+def allow_message(opening: HostOpening) -> dict[str, Any]:
     """Opens a host to a gateway that has its policy already, or will have."""
     return {
         "do": "allow",

@@ -268,7 +268,7 @@ class EventRecord(_Value):
     event: Event
 
 
-class Opening(_Value):
+class HostOpening(_Value):
     """A host that people opened to a live run. One whole name: only a policy has wildcards."""
 
     host: str
@@ -296,7 +296,7 @@ class Command(_Value):
     run: RunKey
     kind: Literal["stop", "steer", "allow"]
     text: str = ""
-    opening: Opening | None = None
+    opening: HostOpening | None = None
     """With `allow`, and with nothing else."""
 
     @model_validator(mode="after")

@@ -464,7 +464,7 @@ def test_a_rule_may_name_other_ports_and_say_what_they_speak(tmp_path: Path) -> 
             assert reply(tls) == OK
         with run.connect(ALLOWED, 8000) as sock:
             sock.sendall(get(f"{ALLOWED}:8000"))
-            assert b"is not for http" in read_all(sock)
+            assert b"does not speak" in read_all(sock)
         with run.connect(ALLOWED, 80) as sock:
             sock.sendall(get(ALLOWED))
             assert b"port 80 is not open" in read_all(sock)
