@@ -141,11 +141,10 @@ def _used(view: View) -> dict[str, object]:
     cost = "unknown" if view.cost_usd is None else f"${view.cost_usd:.2f}{by}"
     if view.metered and view.cost_usd is None:
         cost = f"unknown (counts as ${view.counted_usd or 0:.2f})"
-    tokens = (
-        f"{view.input_tokens or 0:,} in, {view.cached_tokens or 0:,} from a cache, "
-        f"{view.output_tokens or 0:,} out"
-    )
-    return {"cost": cost, "tokens": tokens}
+    if view.input_tokens is None and view.output_tokens is None:
+        return {"cost": cost, "tokens": "unknown"}
+    counts = (view.input_tokens or 0, view.cached_tokens or 0, view.output_tokens or 0)
+    return {"cost": cost, "tokens": "{:,} in, {:,} from a cache, {:,} out".format(*counts)}
 
 
 @app.command()
