@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from bot.branches import Branches
 from bot.handin import HandIn, HandIns, TooLargeError
 from bot.launch import launch_of
+from bot.progress import spent_in
 from bot.states import IN_SANDBOX
-from bot.store import tasks
+from bot.store import runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import TaskRow
 from integrations.errors import RejectedError
@@ -48,7 +49,10 @@ class WorkerApi:
         row = await self._current(task, fence, authorization)
         base = await self._forge(row).default_branch(row.repo)
         row = await self.branches.settle(row)
-        return launch_of(row, installation=self.installation, base_branch=base)
+        async with self.store.read() as conn:
+            before = [r for r in await runs.of_task(conn, row.id) if r.fence < row.fence]
+        spent = spent_in(row.round, before)
+        return launch_of(row, installation=self.installation, base_branch=base, spent_usd=spent)
 
     async def access(
         self, task: str, fence: int, authorization: Authorization = ""

@@ -7,15 +7,13 @@ decides what is granted.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from policies.connection_model import GrantedConnection, granted
 from policies.model import (
-    PROFILES,
     Ask,
     Choice,
     Grant,
-    GrantConnection,
     GrantLimits,
     GrantPublish,
-    LlmConnection,
     Policy,
     Refusal,
     RepoPolicy,
@@ -212,8 +210,8 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         agents=("*",) if "*" in rule.agents else rule.agents,
         agent=ask.agent,
         rule=rule_id,
-        egress=_hosts(described),
-        private_hosts=tuple(sorted({h.host for h in described.egress.hosts if h.private})),
+        egress=described.egress.hosts,
+        profiles=described.egress.profiles,
         connections=_connections(policy, described),
         limits=_limits(policy),
         publish=GrantPublish(**described.publish.model_dump()),
@@ -222,18 +220,9 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
     )
 
 
-def _hosts(repo: RepoPolicy) -> tuple[str, ...]:
-    named = {rule.host for rule in repo.egress.hosts}
-    return tuple(sorted(named.union(*(PROFILES.get(p, ()) for p in repo.egress.profiles))))
-
-
-def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantConnection, ...]:
-    named = {name: policy.connections[name] for name in repo.connections}
-    return tuple(
-        GrantConnection(name=name, **connection.model_dump(exclude={"kind"}))
-        for name, connection in named.items()
-        if isinstance(connection, LlmConnection)
-    )
+def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantedConnection, ...]:
+    named = dict.fromkeys(repo.connections)
+    return tuple(granted(name, policy.connections[name], policy.prices) for name in named)
 
 
 def _limits(policy: Policy) -> GrantLimits:
