@@ -22,7 +22,16 @@ from bot.store.errors import StoreError, StoreRefusedError
 from bot.store.rows import RunRow, TaskRow
 from bot.tasks import end_round
 from policies.model import Policy
-from runner.protocol import CommandSeen, Egress, EventRecord, Finished, RunKey, Started
+from runner.protocol import (
+    CommandSeen,
+    Egress,
+    EventRecord,
+    Finished,
+    Remark,
+    RunKey,
+    Started,
+    Traffic,
+)
 
 log = structlog.get_logger()
 Entries = dict[str, EventRecord]
@@ -157,28 +166,35 @@ class Applier:
             case CommandSeen(command=command):
                 await self._seen(tx, item.run.task, command)
             case Egress() as egress:
-                await self._egress(tx, item, egress, now)
+                await self._put_on_record(tx, item, egress)
+                await self._ask(tx, item, egress, now)
+            case Traffic() | Remark() as told:
+                await self._put_on_record(tx, item, told)
             case Finished() as finished:
                 await self._finished(tx, item, finished, now)
             case _:
                 pass
 
-    async def _egress(
-        self, tx: AsyncConnection, item: EventRecord, egress: Egress, now: datetime
+    async def _put_on_record(
+        self, tx: AsyncConnection, item: EventRecord, told: Egress | Traffic | Remark
     ) -> None:
         await record(
             tx,
             now=item.at,
-            actor="gateway",
-            action="egress",
+            actor=item.source,
+            action=told.kind,
             task=item.run.task,
-            decision=egress.verdict,
+            decision=told.verdict if isinstance(told, Egress) else "",
             fence=item.run.fence,
-            **egress.model_dump(exclude={"kind", "verdict"}),
+            **told.model_dump(exclude={"kind", "verdict"}),
         )
+
+    async def _ask(
+        self, tx: AsyncConnection, item: EventRecord, denied: Egress, now: datetime
+    ) -> None:
         task = await tasks.get(tx, item.run.task)
-        if egress.verdict == "deny" and task is not None and task.state in IN_SANDBOX:
-            await ask_about(tx, self.policy, task, egress, now=now)
+        if denied.verdict == "deny" and task is not None and task.state in IN_SANDBOX:
+            await ask_about(tx, self.policy, task, denied, now=now)
 
     async def _started(
         self, tx: AsyncConnection, item: EventRecord, started: Started, now: datetime

@@ -18,9 +18,10 @@ from bot.store import approvals, commands, cursors
 from bot.store.rows import ApprovalRow, CommandRow, TaskRow
 from integrations.channel import Inbound, Notice, Option, Question
 from policies.decide import somebody_may_approve
-from policies.model import Policy
+from policies.hosts import EgressRule
+from policies.model import Grant, Policy
 from policies.names import Host
-from runner.protocol import Egress
+from runner.protocol import Egress, HostOpening
 
 MAX_ASKED: Final = 5
 """Hosts that one errand asks about; more are only shown on its card."""
@@ -38,7 +39,7 @@ async def ask_about(
     """
     if denied.rule or denied.port not in _PORTS or not is_host(denied.host):
         return
-    if not somebody_may_approve(policy, task.repo):
+    if _is_listed(task, denied.host) or not somebody_may_approve(policy, task.repo):
         return
     asked = await _asked(tx, task)
     if denied.host in asked or len(asked) >= MAX_ASKED:
@@ -48,6 +49,12 @@ async def ask_about(
     text = f"The agent wants {denied.host} (not on {task.repo}'s list)."
     question = Question(text=text, options=_options(denied.host, task.repo))
     await say_everywhere(tx, task, question, seq=f"egress:{denied.host}", now=now)
+
+
+def _is_listed(task: TaskRow, host: str) -> bool:
+    """Whatever was wrong with the request, the host is open already."""
+    rules = Grant.model_validate(task.grant).egress
+    return any(host == r.host or host.endswith(r.host.removeprefix("*")) for r in rules)
 
 
 def _options(host: str, repo: str) -> tuple[Option, ...]:
@@ -122,8 +129,11 @@ class Rulings:
         """The gateway first, so that the agent does not try before it may."""
         told = f"{row.host} stays blocked: find another way."
         if row.verdict == "allow":
-            opening = row.model_dump_json(include={"host", "ports", "methods"})
-            await self._command(tx, inbound, task, kind="allow", text=opening)
+            opening = HostOpening(
+                host=row.host, ports=row.ports, methods=row.methods, expires=row.expires_at
+            )
+            text = opening.model_dump_json()
+            await self._command(tx, inbound, task, kind="allow", text=text)
             told = f"{row.host} is open now: try again what was refused."
         await self._command(tx, inbound, task, kind="steer", text=told)
 
@@ -165,10 +175,14 @@ def is_host(text: str) -> bool:
     return True
 
 
-def opened(rows: Sequence[ApprovalRow]) -> list[ApprovalRow]:
-    """Of what is in force, what opens a host: a host that was blocked later is not."""
+def opened(rows: Sequence[ApprovalRow]) -> tuple[EgressRule, ...]:
+    """Of what is in force, oldest first, what opens a host: one that was blocked later is not."""
     last = {row.host: row.verdict for row in rows}
-    return [row for row in rows if row.verdict == "allow" and last[row.host] == "allow"]
+    return tuple(
+        EgressRule(host=row.host, ports=row.ports, methods=row.methods)
+        for row in rows
+        if row.verdict == "allow" and last[row.host] == "allow"
+    )
 
 
 async def _asked(conn: AsyncConnection, task: TaskRow) -> dict[str, str]:

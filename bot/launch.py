@@ -1,13 +1,20 @@
 """What a worker is told of a run: made from the task's row and its grant."""
 
 from bot.store.rows import TaskRow
+from policies.hosts import EgressRule
 from policies.model import Grant
 from runner.agents.catalogue import CATALOGUE
 from runner.protocol import Connection, Launch, PublishLimits, RunKey, RunLimits
 
 
-def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
-    """The launch of the task's newest run."""
+def launch_of(
+    task: TaskRow,
+    *,
+    installation: str,
+    base_branch: str,
+    opened: tuple[EgressRule, ...] = (),
+) -> Launch:
+    """The launch of the task's newest run; `opened` is what people opened besides the grant."""
     grant = Grant.model_validate(task.grant)
     limits = grant.limits
     return Launch(
@@ -24,8 +31,8 @@ def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
         guidance=task.guidance,
         agent=grant.agent,
         agents=tuple(CATALOGUE) if "*" in grant.agents else grant.agents,
-        egress=grant.egress,
-        private_hosts=grant.private_hosts,
+        egress=(*grant.egress, *opened),
+        profiles=grant.profiles,
         connections=tuple(Connection(**c.model_dump()) for c in grant.connections),
         limits=RunLimits(
             wall_seconds=limits.wall_minutes * 60,

@@ -3,16 +3,18 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from pydantic import SecretStr
 
+from bot.approvals import opened
 from bot.branches import Branches
 from bot.handin import HandIn, HandIns, TooLargeError
 from bot.launch import launch_of
 from bot.states import IN_SANDBOX
-from bot.store import tasks
+from bot.store import approvals, tasks
 from bot.store.engine import Store
 from bot.store.rows import TaskRow
 from integrations.errors import RejectedError
@@ -48,7 +50,13 @@ class WorkerApi:
         row = await self._current(task, fence, authorization)
         base = await self._forge(row).default_branch(row.repo)
         row = await self.branches.settle(row)
-        return launch_of(row, installation=self.installation, base_branch=base)
+        async with self.store.read() as conn:
+            rulings = await approvals.in_force(
+                conn, repo=row.repo, task=row.id, now=datetime.now(UTC)
+            )
+        return launch_of(
+            row, installation=self.installation, base_branch=base, opened=opened(rulings)
+        )
 
     async def access(
         self, task: str, fence: int, authorization: Authorization = ""

@@ -4,11 +4,14 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.protocol import Egress, EventRecord, RunKey
+from runner.protocol import CommandSeen, Egress, Event, EventRecord, Remark, RunKey, Traffic
 from runner.sandbox import Line, Role
 from runner.session import Session
 
 POLICY_KEY = "policy"
+COMMAND_KEY = "cmd:"
+"""Before the id of what a person wants."""
+PATH_CHARACTERS = 300
 
 
 class Narration:
@@ -38,19 +41,46 @@ class Narration:
                 self.head = str(fields["head"])
                 self.accepted.set()
             case "decision":
-                return [self._decision(line, fields)]
+                return [self._record(line, _decision(fields))]
+            case "closed":
+                return [self._record(line, _traffic(fields))]
+            case "remark":
+                return [self._record(line, Remark(text=str(fields.get("text", ""))))]
+            case "received" if str(fields.get("key", "")).startswith(COMMAND_KEY):
+                seen = CommandSeen(command=str(fields["key"]).removeprefix(COMMAND_KEY))
+                return [self._record(line, seen)]
             case _:
                 pass
         return []
 
-    def _decision(self, line: Line, fields: dict[str, Any]) -> EventRecord:
-        event = Egress(
-            verdict="allow" if fields.get("verdict") == "allow" else "deny",
-            host=str(fields.get("host", ""))[:255],
-            port=int(fields.get("port", 0)),
-            rule=str(fields.get("rule", "")),
-            reason=str(fields.get("reason", "")),
-            address=str(fields.get("address") or ""),
-        )
+    def _record(self, line: Line, event: Event) -> EventRecord:
         at = datetime.fromtimestamp(line.at, UTC)
         return EventRecord(run=self._run, source="gateway", seq=line.n, at=at, event=event)
+
+
+def _decision(fields: dict[str, Any]) -> Egress:
+    return Egress(
+        verdict="allow" if fields.get("verdict") == "allow" else "deny",
+        host=str(fields.get("host", ""))[:255],
+        port=int(fields.get("port", 0)),
+        method=str(fields.get("method", "")),
+        path=str(fields.get("path", ""))[:PATH_CHARACTERS],
+        rule=str(fields.get("rule", "")),
+        reason=str(fields.get("reason", "")),
+        address=str(fields.get("address") or ""),
+        count=int(fields.get("count", 1)),
+    )
+
+
+def _traffic(fields: dict[str, Any]) -> Traffic:
+    return Traffic(
+        host=str(fields.get("host", ""))[:255],
+        port=int(fields.get("port", 0)),
+        rule=str(fields.get("rule", "")),
+        address=str(fields.get("address") or ""),
+        requests=int(fields.get("requests", 0)),
+        sent=int(fields.get("sent", 0)),
+        received=int(fields.get("received", 0)),
+        milliseconds=int(fields.get("ms", 0)),
+        reason=str(fields.get("reason", "")),
+    )
