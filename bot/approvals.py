@@ -14,18 +14,23 @@ from bot.answers import Answers, seq_of
 from bot.record import record
 from bot.said import say_everywhere
 from bot.states import IN_SANDBOX
-from bot.store import approvals, commands, cursors
+from bot.store import approvals, commands, cursors, runs
 from bot.store.rows import ApprovalRow, CommandRow, TaskRow
 from integrations.channel import Inbound, Notice, Option, Question
 from policies.decide import somebody_may_approve
 from policies.hosts import EgressRule
 from policies.model import Grant, Policy
 from policies.names import Host
+from runner.agents.catalogue import CATALOGUE
 from runner.protocol import Egress, HostOpening
 
 MAX_ASKED: Final = 5
 """Hosts that one errand asks about; more are only shown on its card."""
 _PORTS: Final = {443: "https:443", 80: "http:80"}
+_TOLD: Final = {
+    "allow": "{host} is open now: try again what was refused.",
+    "block": "{host} stays blocked: find another way.",
+}
 _READING: Final = ("GET", "HEAD")
 _host: TypeAdapter[str] = TypeAdapter(Host)
 
@@ -98,9 +103,14 @@ class Rulings:
             repo=row.repo if ruling.for_repo else "",
             expires=row.expires_at.isoformat() if row.expires_at else "",
         )
+        told = task.state in IN_SANDBOX and await _listens(tx, task)
         if task.state in IN_SANDBOX:
-            await self._pass_on(tx, inbound, task, row)
-        notice = Notice(text=self._said(inbound, task, row))
+            await self._open(tx, inbound, task, row)
+        if told:
+            # After the gateway, so that the agent does not try before it may.
+            text = _TOLD[row.verdict].format(host=row.host)
+            await self._command(tx, inbound, task, kind="steer", text=text)
+        notice = Notice(text=_said(inbound, row) + (" and told the agent." if told else "."))
         await say_everywhere(tx, task, notice, seq=f"ruling:{row.id}", now=self.answers.now)
 
     def _row(
@@ -123,19 +133,15 @@ class Rulings:
             expires_at=self.answers.now + days if lasting else None,
         )
 
-    async def _pass_on(
+    async def _open(
         self, tx: AsyncConnection, inbound: Inbound, task: TaskRow, row: ApprovalRow
     ) -> None:
-        """The gateway first, so that the agent does not try before it may."""
-        told = f"{row.host} stays blocked: find another way."
         if row.verdict == "allow":
             opening = HostOpening(
                 host=row.host, ports=row.ports, methods=row.methods, expires=row.expires_at
             )
             text = opening.model_dump_json()
             await self._command(tx, inbound, task, kind="allow", text=text)
-            told = f"{row.host} is open now: try again what was refused."
-        await self._command(tx, inbound, task, kind="steer", text=told)
 
     async def _command(
         self, tx: AsyncConnection, inbound: Inbound, task: TaskRow, *, kind: str, text: str
@@ -153,15 +159,21 @@ class Rulings:
         )
         await commands.insert(tx, row)
 
-    def _said(self, inbound: Inbound, task: TaskRow, row: ApprovalRow) -> str:
-        who = inbound.author_name or inbound.author
-        and_agent = " and told the agent" if task.state in IN_SANDBOX else ""
-        if row.verdict == "block":
-            return f"{who} kept {row.host} blocked for this errand{and_agent}."
-        if row.expires_at is None:
-            return f"{who} allowed {row.host} for this errand{and_agent}."
-        until = row.expires_at.date().isoformat()
-        return f"{who} allowed {row.host} for {row.repo} until {until}{and_agent}."
+
+async def _listens(conn: AsyncConnection, task: TaskRow) -> bool:
+    """A script has nothing to do with words."""
+    run = await runs.get(conn, task.id, task.fence)
+    agent = CATALOGUE.get(run.agent) if run else None
+    return agent is not None and agent.repairs
+
+
+def _said(inbound: Inbound, row: ApprovalRow) -> str:
+    who = inbound.author_name or inbound.author
+    if row.verdict == "block":
+        return f"{who} kept {row.host} blocked for this errand"
+    if row.expires_at is None:
+        return f"{who} allowed {row.host} for this errand"
+    return f"{who} allowed {row.host} for {row.repo} until {row.expires_at.date().isoformat()}"
 
 
 def is_host(text: str) -> bool:

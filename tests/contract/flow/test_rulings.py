@@ -7,7 +7,7 @@ import pytest
 
 from bot.approvals import MAX_ASKED, opened
 from bot.states import TaskState
-from bot.store import approvals
+from bot.store import approvals, runs
 from integrations.channel import Question
 from policies.hosts import EgressRule
 from policies.model import Policy
@@ -47,8 +47,11 @@ async def rules(office: Office) -> tuple[EgressRule, ...]:
 
 @pytest.fixture
 async def asked(yard: Yard) -> Yard:
-    """The agent wants a host, and everybody was asked."""
-    await yard.tell(await yard.running(), denied())
+    """An agent that listens wants a host, and everybody was asked."""
+    run = await yard.running()
+    async with yard.office.store.begin() as tx:
+        await runs.update(tx, run.task, run.fence, agent="claude-code")
+    await yard.tell(run, denied())
     await questions(yard.office)
     return yard
 
@@ -180,3 +183,10 @@ async def test_after_the_end_a_ruling_is_kept_for_the_next_round(asked: Yard) ->
     await asked.office.hear(f"allow {HOST}")
     assert len(await rules(asked.office)) == 1
     assert await asked.office.open_commands() == []
+
+
+async def test_a_script_is_told_nothing_that_it_could_not_understand(yard: Yard) -> None:
+    await yard.tell(await yard.running(), denied())
+    await yard.office.hear(f"allow {HOST}")
+    assert [c.kind for c in await yard.office.open_commands()] == ["allow"]
+    assert (await yard.office.notices())[-1] == f"dana allowed {HOST} for this errand."
