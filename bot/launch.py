@@ -1,15 +1,21 @@
 """What a worker is told of a run: made from the task's row and its grant."""
 
 from bot.store.rows import TaskRow
+from policies.hosts import EgressRule
 from policies.model import Grant
 from runner.agents.catalogue import CATALOGUE
 from runner.protocol import Launch, PublishLimits, RunKey, RunLimits
 
 
 def launch_of(
-    task: TaskRow, *, installation: str, base_branch: str, spent_usd: float = 0.0
+    task: TaskRow,
+    *,
+    installation: str,
+    base_branch: str,
+    opened: tuple[EgressRule, ...] = (),
+    spent_usd: float = 0.0,
 ) -> Launch:
-    """The launch of the task's newest run."""
+    """The launch of the task's newest run; `opened` is what people opened besides the grant."""
     grant = Grant.model_validate(task.grant)
     limits = grant.limits
     return Launch(
@@ -26,7 +32,7 @@ def launch_of(
         guidance=task.guidance,
         agent=grant.agent,
         agents=tuple(CATALOGUE) if "*" in grant.agents else grant.agents,
-        egress=grant.egress,
+        egress=(*grant.egress, *opened),
         profiles=grant.profiles,
         connections=grant.connections,
         spent_usd=spent_usd,

@@ -32,7 +32,7 @@ from policies.names import (
 )
 from policies.pricelist import ModelPrice
 
-Action = Literal["start", "steer", "stop"]
+Action = Literal["start", "steer", "stop", "approve"]
 Permission = Literal["start", "steer", "stop", "approve", "settings"]
 Loc = tuple[str | int, ...]
 
@@ -98,6 +98,8 @@ class Limits(_Value):
     cpus: float = Field(default=2.0, ge=0.1, le=1024, strict=True, allow_inf_nan=False)
     pids: Count = Field(default=512, ge=32, le=65_536)
     disk: Size = Field(default=10 * _GIB, ge=64 * _MIB, le=16 * _TIB)
+    approval_days: Count = Field(default=30, ge=1, le=3650)
+    """How long a host stays open that somebody opened to a whole repository."""
 
 
 class Policy(_Value):
