@@ -215,7 +215,13 @@ def _assemble(parts: _Opened) -> Services:
         commanded=commanded, metrics=metrics, tracing=tracing,
     )  # fmt: skip
     applier = Applier(
-        store=store, bus=bus, spoken=spoken, finished=finished, queued=queued, metrics=metrics
+        store=store,
+        bus=bus,
+        policy=policy,
+        spoken=spoken,
+        finished=finished,
+        queued=queued,
+        metrics=metrics,
     )
     publisher = Publisher(
         store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH,

@@ -118,6 +118,8 @@ class MemoryBackend:
         """What was pushed to each run's quarantine."""
         self.problems: list[str] = []
         """What `check` answers."""
+        self.labels: dict[str, str] = {}
+        """What `registries` answers, by image."""
         self.start_failures: list[str] = []
         """Each one lets the next `ensure` fail with this reason."""
         self.sent: list[tuple[RunKey, Role, str]] = []
@@ -157,6 +159,9 @@ class MemoryBackend:
             for run in sorted(self.frozen, key=str)
             if self._trios[run].spec.installation == installation
         ]
+
+    async def registries(self, image: str) -> str:
+        return self.labels.get(image, "")
 
     async def check(self) -> list[str]:
         return list(self.problems)
