@@ -181,7 +181,7 @@ class Applier:
         await record(
             tx,
             now=item.at,
-            actor=item.source,
+            actor=item.source if isinstance(told, Remark) else "gateway",
             action=told.kind,
             task=item.run.task,
             decision=told.verdict if isinstance(told, Egress) else "",
