@@ -23,6 +23,7 @@ from policies.egress import METHOD, is_path_pattern, parse_port
 from policies.names import Host, Size
 
 _HTTP_PORT = 80
+_DNS_PORT = 53
 _GIB = 1024**3
 
 
@@ -34,8 +35,11 @@ def _port(value: object) -> object:
 
 
 def _known_port(text: str) -> str:
-    if parse_port(text) is None:
+    port = parse_port(text)
+    if port is None:
         raise ValueError('write a port like 8443 (TLS), or "http:8080" for one without TLS')
+    if port[1] == _DNS_PORT:
+        raise ValueError(f"port {_DNS_PORT} is where a run's names are answered; use another one")
     return text
 
 

@@ -21,6 +21,8 @@ from runner.inside.splice import Flow, farewell
 from runner.inside.tls import Disguise, problem
 
 _HTTP_PORT = 80
+_TUNNEL_UPLOAD_BYTES = 1024**3
+"""To a server that is no web server, such as a database."""
 
 
 class Passage:
@@ -65,6 +67,7 @@ class Passage:
             mode="splice",
             rule=access.rule,
             private=access.private,
+            upload=_TUNNEL_UPLOAD_BYTES,
         )
         try:
             addresses = checked(allow, resolve=self._means.resolve)

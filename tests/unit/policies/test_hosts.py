@@ -61,7 +61,9 @@ def test_a_path_is_whole_or_a_beginning(paths: list[str]) -> None:
     assert "paths" in said(paths=paths)
 
 
-@pytest.mark.parametrize("port", [0, 70_000, -1, "443", "https", "udp:53", True, 1.5])
+@pytest.mark.parametrize(
+    "port", [0, 70_000, -1, "443", "https", "udp:53", 53, "http:53", True, 1.5]
+)
 def test_a_port_is_a_number_or_says_that_it_is_plain(port: object) -> None:
     assert "ports" in said(ports=[port])
 
