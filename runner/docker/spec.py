@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from runner.docker.seccomp import profile
 from runner.errors import SandboxStartError
 from runner.protocol import RunKey
 from runner.sandbox import Role, SandboxSpec
@@ -53,6 +54,28 @@ _MIB: Final = 1024 * 1024
 # drop the beginning at this size, and a transcript without its beginning is worth nothing.
 _LOG_SIZE: Final = "256m"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+# Engines differ in what they hide by themselves.
+_MASKED: Final = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+_READ_ONLY: Final = (
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +226,7 @@ def _wanted(
         "HostConfig": host,
     }
     if role != "agent":  # with another's network namespace comes its hostname
-        body["Hostname"] = "errand"
+        body["Hostname"] = "sandbox"
     return Wanted(role=role, name=container_name(spec.run, role), body=body)
 
 
@@ -212,7 +235,9 @@ def _host_config(role: Role, size: _Size) -> dict[str, Any]:
     return {
         "CapDrop": ["ALL"],
         "CapAdd": [],
-        "SecurityOpt": ["no-new-privileges"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={profile()}"],
+        "MaskedPaths": list(_MASKED),
+        "ReadonlyPaths": list(_READ_ONLY),
         "Privileged": False,
         "ReadonlyRootfs": True,
         "Memory": memory,

@@ -74,7 +74,7 @@ print(json.dumps({
     "code": attempt("/opt/errand/x"), "workspace": attempt("/workspace/x"),
     "transcript": attempt("/proc/1/fd/1"), "sysctl": attempt("/proc/sys/kernel/hostname"),
     "resolver": open("/etc/resolv.conf").read().split(),
-    "sockets": sockets, "mounts": os.listdir("/run"),
+    "sockets": sockets, "host": socket.gethostname(), "mounts": os.listdir("/run"),
     "programs": [read_or_none("/proc/%s/cmdline" % p) or "" for p in os.listdir("/proc") if p.isdigit()],
     "environment": sorted(os.environ),
 }))
@@ -112,7 +112,7 @@ async def test_the_agent_finds_itself_contained(rig: DockerRig) -> None:
         "cap_bnd": "0" * 16,
         "nnp": "1",
         "seccomp": "2",
-        "families": [0, 0, 0, 0, 97, 97, 97],
+        "families": [0, 0, 0, 0, 1, 1, 1],
         "io_uring": -1,
         "interfaces": ["lo"],
         "root": "Read-only file system",
@@ -124,6 +124,7 @@ async def test_the_agent_finds_itself_contained(rig: DockerRig) -> None:
         "transcript": "Permission denied",
         "resolver": ["nameserver", "127.0.0.1"],
         "sockets": [],
+        "host": "sandbox",
         "mounts": found["mounts"],
         "environment": ["GIT_TERMINAL_PROMPT", "HOME", "LANG", "PATH", "TERM"],
     }
