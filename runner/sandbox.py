@@ -10,13 +10,13 @@ sends has a key, and a container acts on a key once, so that all of it may be se
 what the process found about its own containment), `received` (the key and message of an accepted line; the gateway leaves the message
 out), `fatal` (`reason`; the container ends).
 Kinds of the agent's container: `agent` (`msg`: one JSON-RPC message of the agent), `output` (`key`, `text`: a piece of a command's
-output), `exit` (`key`, `status`, `tail`: a command ended), `stderr` (`text`), `noise` (`text`: a line of the agent that is no JSON),
+output; `stream`: `stderr`, if that was asked for apart), `exit` (`key`, `status`, `tail`: a command ended), `stderr` (`text`), `noise` (`text`: a line of the agent that is no JSON),
 `agent_exit` (`status`).
 Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `rule`, `reason`, `address`), `closed` (`host`, `port`, `sent`, `received`),
 `push` (`verdict`, `reason`, `head`).
 
-Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes}
-and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
+Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes,
+"apart": true to have standard error told apart} and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
 Messages to `init` of the gateway: {"do": "policy", "egress": [...], "private": [...], "publish": {...}, "repo": "owner/name", "branch": "...",
 "base": "<sha>", "connections": [{"kind": "llm", "name": "...", "upstream": "https://...", "private": false, "header": "...", "models": [...],
 "secret": <the credential itself>}]}.

@@ -77,8 +77,9 @@ class Init:
             )
             self._transcript.write("exit", key=command.key, status=ended.status, tail=ended.tail)
 
-    def _output(self, key: str, text: str) -> None:
-        self._transcript.write("output", key=key, text=text)
+    def _output(self, key: str, stream: str, text: str) -> None:
+        more = {"stream": stream} if stream == "stderr" else {}
+        self._transcript.write("output", key=key, **more, text=text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
