@@ -1,0 +1,69 @@
+"""What a gateway would decide on a URL, asked of the very function that it asks."""
+
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+from bot.errors import SettingsError
+from bot.settings import Settings
+from bot.trial import Wanted, launch_for, message_of
+from policies.connections import DOMAIN
+from policies.egress import Allow, decide, rules_from_json
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Explanation(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Literal["allow", "deny"]
+    rule: str = ""
+    reason: str = ""
+    note: str = ""
+    """What the verdict does not say."""
+
+
+def explain(settings: Settings, *, repo: str, url: str, method: str) -> Explanation:
+    """Nothing is resolved and nothing dialled.
+
+    Raises:
+        SettingsError: the policy has no such repository, or that is no URL.
+        PolicyError: the policy is not as it must be.
+    """
+    scheme, host, port = _parts(url)
+    launch, _ = launch_for(settings, Wanted(repo=repo))
+    if host.endswith(f".{DOMAIN}"):
+        return _connection(host.removesuffix(f".{DOMAIN}"), settings, repo)
+    rules = rules_from_json(message_of(launch.model_copy(update={"connections": ()}), {}))
+    if rules is None:
+        raise SettingsError(f"the gateway would not take the rules for {repo}")
+    answer = decide(rules, scheme=scheme, host=host, port=port)
+    if not isinstance(answer, Allow):
+        return Explanation(verdict="deny", reason=answer.reason)
+    note = "a private address is open" if answer.private else "only if its address is public"
+    if method != "GET":
+        note += "; every method is open"
+    return Explanation(verdict="allow", rule=answer.rule, note=note)
+
+
+def _parts(url: str) -> tuple[str, str, int]:
+    try:
+        found = urlsplit(url)
+        port = found.port
+    except ValueError as error:
+        raise SettingsError(f"{url!r} is no URL: {error}") from error
+    if found.scheme not in _PORTS or not found.hostname:
+        raise SettingsError(f"{url!r} is no URL: write http://host/path or https://host/path")
+    return found.scheme, found.hostname, _PORTS[found.scheme] if port is None else port
+
+
+def _connection(name: str, settings: Settings, repo: str) -> Explanation:
+    launch, left_out = launch_for(settings, Wanted(repo=repo))
+    if name in left_out:
+        note = "its secret is not on this machine: a worker needs it"
+        return Explanation(verdict="allow", rule=f"connection:{name}", note=note)
+    if name in {connection.name for connection in launch.connections}:
+        note = "what may be asked of a model is judged request by request"
+        return Explanation(verdict="allow", rule=f"connection:{name}", note=note)
+    return Explanation(verdict="deny", reason=f"{repo} has no connection {name}")
