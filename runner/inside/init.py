@@ -107,7 +107,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if wrong and not args.unchecked:
         transcript.fatal("; ".join(wrong))
         sys.exit(FATAL_STATUS)
-    init = Init(transcript=transcript, children=children, env={**ENV, "HOME": args.home})
+    # Last on the path: what a user installs comes after what the image has.
+    env = {**ENV, "HOME": args.home, "PATH": f"{ENV['PATH']}:{args.home}/.local/bin"}
+    init = Init(transcript=transcript, children=children, env=env)
     for work in (init.read, init.run_execs):
         threading.Thread(target=work, daemon=True).start()
     while not stop.wait(_REAP_SECONDS):

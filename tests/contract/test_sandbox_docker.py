@@ -235,3 +235,31 @@ async def test_a_reader_that_is_slow_gets_every_line(rig: DockerRig) -> None:
             break
         text += found.model_dump().get("text", "")
     assert [part.partition("-")[0] for part in text.split()] == [str(i) for i in range(1, 301)]
+
+
+async def test_the_image_says_where_its_packages_come_from(rig: DockerRig) -> None:
+    engine = rig.backend.open(rig.spec())._engine
+    found = await engine.running(lambda api: api.inspect_image(rig.image))
+    said = json.loads(found["Config"]["Labels"]["errand.registries"])
+    assert all(isinstance(host, str) or set(host) >= {"host"} for host in said["python"])
+    assert said["python"]
+    assert said["debian"]
+    assert said["node"] == []
+
+
+async def test_no_program_of_the_image_can_change_its_user(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec())
+    await sandbox.ensure()
+    search = "find / -xdev -perm /6000 -type f 2>/dev/null | wc -l"
+    assert (await run_inside(sandbox, "sh", "-c", search))["tail"] == "0\n"
+
+
+async def test_what_a_user_installs_is_found_after_what_the_image_has(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec())
+    await sandbox.ensure()
+    script = (
+        "mkdir -p ~/.local/bin; for p in mine git; do printf '#!/bin/sh\necho %s\n' $p > ~/.local/bin/$p; done\n"
+        "chmod +x ~/.local/bin/*; mine; command -v git; python3 -m venv ~/v && ~/v/bin/pip --version >/dev/null && echo venv"
+    )
+    ended = await run_inside(sandbox, "sh", "-c", script)
+    assert ended["tail"] == "mine\n/usr/bin/git\nvenv\n"
