@@ -39,5 +39,7 @@ def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
             max_bytes=grant.publish.max_bytes,
             max_commits=grant.publish.max_commits,
         ),
+        runtime=grant.runtime,
+        denied_commands=grant.denied_commands,
         requester=task.requester_name,
     )

@@ -22,8 +22,8 @@ from policies.decide import decide
 from policies.load import load_policy, parse_policy
 from policies.model import Ask, Grant, Policy
 from runner.guard import policy_message
-from runner.protocol import Launch
-from runner.sandbox import SandboxSpec
+from runner.protocol import Launch, Runtime
+from runner.sandbox import SandboxSpec, stricter
 from runner.trial import host_label, run_key
 
 NO_REPO: Final = "operator/trial"
@@ -60,7 +60,8 @@ def launch_for(settings: Settings, wanted: Wanted) -> tuple[Launch, list[str]]:
     return launch.model_copy(update={"run": run_key(), "connections": usable}), left_out
 
 
-def spec_of(launch: Launch, *, image: str, mirror: Path) -> SandboxSpec:
+def spec_of(launch: Launch, *, image: str, mirror: Path, runtime: Runtime) -> SandboxSpec:
+    """`runtime` is the least that this host demands."""
     return SandboxSpec(
         installation=launch.installation,
         host=host_label(),
@@ -68,6 +69,8 @@ def spec_of(launch: Launch, *, image: str, mirror: Path) -> SandboxSpec:
         image=image,
         mirror=mirror,
         limits=launch.limits,
+        runtime=stricter(launch.runtime, runtime),
+        denied=launch.denied_commands,
     )
 
 

@@ -207,6 +207,8 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         connections=_connections(policy, described),
         limits=_limits(policy),
         publish=GrantPublish(**described.publish.model_dump()),
+        runtime=described.sandbox.runtime,
+        denied_commands=described.commands.deny,
     )
 
 

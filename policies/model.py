@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from policies.connections import DEFAULT_HEADER, is_endpoint_name, parse_upstream
 from policies.names import (
     AgentOrAll,
+    Command,
     Count,
     Glob,
     Header,
@@ -86,12 +87,24 @@ class PublishPolicy(_Value):
     draft: bool = Field(default=False, strict=True)
 
 
+class SandboxPolicy(_Value):
+    runtime: Literal["runc", "runsc"] = "runc"
+    """`runsc` is gVisor; a worker that has none refuses the task."""
+
+
+class CommandPolicy(_Value):
+    deny: tuple[Command, ...] = ()
+    """Names of programs that are masked, wherever the image has them."""
+
+
 class RepoPolicy(_Value):
     forge: Literal["local", "github"]
     default_for: tuple[Place, ...] = ()
     egress: RepoEgress = RepoEgress()
     connections: tuple[Name, ...] = ()
     publish: PublishPolicy = PublishPolicy()
+    sandbox: SandboxPolicy = SandboxPolicy()
+    commands: CommandPolicy = CommandPolicy()
 
 
 class LlmConnection(_Value):
@@ -280,6 +293,8 @@ class Grant(_Value):
     connections: tuple[GrantConnection, ...] = ()
     limits: GrantLimits
     publish: GrantPublish
+    runtime: Literal["runc", "runsc"] = "runc"
+    denied_commands: tuple[str, ...] = ()
 
 
 class Refusal(_Value):

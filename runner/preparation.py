@@ -5,7 +5,7 @@ from runner.guard import check_connections
 from runner.narration import Narration
 from runner.protocol import Launch, RunKey
 from runner.rundir import Prepared, RunDir
-from runner.sandbox import Sandbox, SandboxSpec
+from runner.sandbox import Sandbox, SandboxSpec, stricter
 from runner.session import Session
 from runner.station import Station
 
@@ -57,6 +57,8 @@ class Preparation:
                 image=prepared.image,
                 mirror=station.mirrors.path(launch),
                 limits=launch.limits,
+                runtime=stricter(launch.runtime, station.runtime),
+                denied=launch.denied_commands,
             )
         )
 

@@ -12,6 +12,10 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+Runtime = Literal["runc", "runsc"]
+"""What keeps a container from the host: `runc` by the kernel's own means, `runsc` (gVisor) by a kernel of its own."""
+
+
 class RunKey(_Value):
     """One attempt of a task."""
 
@@ -82,6 +86,10 @@ class Launch(_Value):
     connections: tuple[Connection, ...] = ()
     limits: RunLimits = RunLimits()
     publish: PublishLimits = PublishLimits()
+    runtime: Runtime = "runc"
+    """The least that the policy demands; a worker may demand more."""
+    denied_commands: tuple[str, ...] = ()
+    """Programs that must not be there."""
     requester: str
     """Name for the commit's trailer and for git's committer."""
 

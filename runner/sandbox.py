@@ -28,7 +28,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from runner.protocol import RunKey, RunLimits
+from runner.protocol import RunKey, RunLimits, Runtime
 
 Role = Literal["agent", "gateway", "acceptor"]
 
@@ -46,6 +46,10 @@ class SandboxSpec(BaseModel):
     mirror: Path
     """Bare repository, mounted read-only at /mirror in the agent's and the gateway's container."""
     limits: RunLimits
+    runtime: Runtime = "runc"
+    """What runs the agent's container."""
+    denied: tuple[str, ...] = ()
+    """Names of programs that are masked in the agent's container."""
 
 
 class Line(BaseModel):
@@ -66,6 +70,10 @@ class Leftover(BaseModel):
     run: RunKey
     host: str
     containers: tuple[str, ...]
+
+
+def stricter(one: Runtime, other: Runtime) -> Runtime:
+    return "runsc" if "runsc" in (one, other) else "runc"
 
 
 class Sandbox(Protocol):
@@ -108,3 +116,6 @@ class SandboxBackend(Protocol):
 
     async def check(self) -> list[str]:
         """Problems that `errand doctor` should name, each with what to do; empty if all is well."""
+
+    async def remarks(self) -> list[str]:
+        """What would make the host harder to break out of, though all works without it. Errors as of a sandbox."""

@@ -104,7 +104,7 @@ async def _try(
         told.status = await trial.run(
             backend,
             trial.Trial(
-                spec=spec_of(launch, image=tag, mirror=mirror),
+                spec=spec_of(launch, image=tag, mirror=mirror, runtime=settings.work.runtime),
                 policy=message_of(launch, settings.secrets),
                 argv=command,
                 seconds=seconds,

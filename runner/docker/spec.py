@@ -26,6 +26,7 @@ ARGUMENTS: Final[Mapping[Role, tuple[str, ...]]] = {
     "acceptor": ("80", "443"),
     "gateway": (),
 }
+GVISOR: Final = "runsc"
 SOCKET_DIRECTORY: Final = "/run/egress"
 QUARANTINE: Final = "/quarantine"
 MIRROR: Final = "/mirror"
@@ -162,16 +163,25 @@ def gateway(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
     return _wanted(spec, role="gateway", image=image, version=version, host=host)
 
 
-def agent(spec: SandboxSpec, *, version: str, acceptor_id: str) -> Wanted:
+def agent(
+    spec: SandboxSpec,
+    *,
+    version: str,
+    acceptor_id: str,
+    masks: Sequence[Mapping[str, Any]] = (),
+) -> Wanted:
     """Joins the acceptor's network namespace and shares nothing else with anybody.
+
+    `masks` are mounts over programs that policy denies.
 
     Docker gives it the acceptor's resolv.conf and hosts file along with the namespace.
     """
     limits = spec.limits
     size = _Size(memory_mib=limits.memory_mib, cpus=limits.cpus, pids=limits.pids, files=16384)
     host = _host_config("agent", size) | {
+        "Runtime": spec.runtime,
         "NetworkMode": f"container:{acceptor_id}",
-        "Mounts": [_mirror_mount(spec)],
+        "Mounts": [_mirror_mount(spec), *masks],
         "Tmpfs": agent_tmpfs(spec),
     }
     return _wanted(spec, role="agent", image=spec.image, version=version, host=host)
@@ -210,10 +220,13 @@ def _wanted(
     user = f"{USERS[role]}:{USERS[role]}"
     home = HOME if role == "agent" else "/tmp"  # noqa: S108 - the container's own
     boot = _SHUT_OFF + _BOOT if role == "agent" else _BOOT
+    arguments = ARGUMENTS[role]
+    if host["Runtime"] == GVISOR:
+        arguments = (*arguments, "--own-kernel")
     body: dict[str, Any] = {
         "Image": image,
         "Entrypoint": ["python3", "-I", "-S", "-c", boot, MODULES[role]],
-        "Cmd": list(ARGUMENTS[role]),
+        "Cmd": list(arguments),
         "User": user,
         "Env": [f"{name}={value}" for name, value in _ENVIRONMENT.items()] + [f"HOME={home}"],
         "WorkingDir": "/",
@@ -238,6 +251,7 @@ def _host_config(role: Role, size: _Size) -> dict[str, Any]:
         "SecurityOpt": ["no-new-privileges", f"seccomp={profile()}"],
         "MaskedPaths": list(_MASKED),
         "ReadonlyPaths": list(_READ_ONLY),
+        "Runtime": "runc",
         "Privileged": False,
         "ReadonlyRootfs": True,
         "Memory": memory,

@@ -27,14 +27,14 @@ from runner.images.context import (
 )
 from runner.images.hostconfig import host_files
 from runner.images.programs import programs_context
+from runner.once import say_once
 
 NAME_LABEL: Final = "errand.image"
 CODE_LABEL: Final = "errand.code"
 BASE_LABEL: Final = "errand.base"
 REGISTRIES_LABEL: Final = "errand.registries"
 """JSON: the hosts that its package managers ask, by profile. See runner/inside/registries.py."""
-_ASK: Final = "import sys; sys.path.insert(0, '/opt/errand'); from runner.inside.registries import main; main()"
-_ASK_SECONDS: Final = 180
+_ASK: Final = "from runner.inside.registries import main; main()"
 _KEPT_LINES: Final = 20
 _LINE_WIDTH: Final = 76
 _STEP: Final = re.compile(r"Step \d+/\d+ : (?:RUN|COPY|ADD)\b")
@@ -166,22 +166,9 @@ class _Builder:
 
     def _registries(self, tag: str) -> str:
         """As one line of JSON; `{}` if the image can't say."""
-        made = self._api.create_container(
-            tag,
-            entrypoint=["python3", "-I", "-c", _ASK],
-            environment={"HOME": "/tmp"},  # noqa: S108 - the container's own
-            host_config=self._api.create_host_config(
-                cap_drop=["ALL"], security_opt=["no-new-privileges"]
-            ),
-        )
+        said = say_once(self._api, tag, _ASK, network=True)
         try:
-            self._api.start(made["Id"])
-            ended = self._api.wait(made["Id"], timeout=_ASK_SECONDS)
-            said = self._api.logs(made["Id"], stdout=True, stderr=False)
-        finally:
-            self._api.remove_container(made["Id"], v=True, force=True)
-        try:
-            found = json.loads(said) if ended["StatusCode"] == 0 else {}
+            found = json.loads(said)
         except ValueError:
             found = {}
         for kind, places in found.items():

@@ -10,7 +10,7 @@ import pytest
 
 from runner.docker import spec as specs
 from runner.docker.containers import make_container, make_volume
-from runner.errors import SandboxStartError
+from runner.errors import NotEquippedError, SandboxStartError
 from runner.sandbox import Sandbox
 from tests.support.docker_host import (
     IMAGE_SECONDS,
@@ -239,12 +239,47 @@ async def test_a_reader_that_is_slow_gets_every_line(rig: DockerRig) -> None:
 
 async def test_the_image_says_where_its_packages_come_from(rig: DockerRig) -> None:
     engine = rig.backend.open(rig.spec())._engine
-    found = await engine.running(lambda api: api.inspect_image(rig.image))
+    found = await engine.running(lambda api: api.inspect_image(rig.image))  # type: ignore[no-untyped-call]
     said = json.loads(found["Config"]["Labels"]["errand.registries"])
     assert all(isinstance(host, str) or set(host) >= {"host"} for host in said["python"])
     assert said["python"]
     assert said["debian"]
     assert said["node"] == []
+
+
+async def test_a_denied_program_is_a_note_under_every_name(rig: DockerRig) -> None:
+    spec = rig.spec().model_copy(update={"denied": ("curl", "perl", "no-such-program")})
+    sandbox = rig.backend.open(spec)
+    await sandbox.ensure()
+    script = (
+        "for p in curl /usr/bin/curl /proc/self/root/usr/bin/curl perl; do $p; echo $?; done 2>&1\n"
+        "cp /usr/bin/curl /workspace/c; /workspace/c 2>&1; umount /usr/bin/curl 2>/dev/null || echo held\n"
+        "echo x 2>/dev/null > /usr/bin/curl || echo held; git --version >/dev/null && echo git"
+    )
+    said = (await run_inside(sandbox, "sh", "-c", script))["tail"]
+    assert said.count("denied by policy") == 5
+    assert said.count("\n126\n") == 4
+    assert said.endswith("held\nheld\ngit\n")
+    again = rig.backend.open(spec)
+    await again.ensure()
+    assert (await line(again, "agent", kind="exit", key="look")).n > 1, "adopted, not made anew"
+
+
+async def test_what_a_run_needs_cannot_be_denied(rig: DockerRig) -> None:
+    spec = rig.spec().model_copy(update={"denied": ("python3.11", "dash")})
+    with pytest.raises(NotEquippedError, match="python3, sh"):
+        await rig.backend.open(spec).ensure()
+
+
+async def test_gvisor_runs_the_agent_or_nothing_does(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec().model_copy(update={"runtime": "runsc"}))
+    known = await sandbox._engine.running(lambda api: "runsc" in api.info()["Runtimes"])
+    if known:
+        await sandbox.ensure()
+        assert (await line(sandbox, "agent", kind="ready")).n == 1
+    else:
+        with pytest.raises(SandboxStartError, match="install gVisor"):
+            await sandbox.ensure()
 
 
 async def test_no_program_of_the_image_can_change_its_user(rig: DockerRig) -> None:

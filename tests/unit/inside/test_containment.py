@@ -7,6 +7,7 @@ from runner.inside.containment import (
     breaches,
     capabilities,
     interfaces,
+    root_writable,
     status_fields,
 )
 
@@ -46,7 +47,8 @@ def test_each_breach_is_named(bad: Containment, sentence: str) -> None:
 
 
 def test_a_kernel_of_its_own_needs_no_filter_and_all_else() -> None:
-    assert breaches(replace(GOOD, seccomp=0), own_kernel=True) == ()
+    own = replace(GOOD, seccomp=0, reachable=("io_uring",))
+    assert breaches(own, own_kernel=True) == ()
     assert len(breaches(replace(GOOD, reachable=("AF_ALG",)), own_kernel=True)) == 1
 
 
@@ -56,7 +58,23 @@ def test_the_kernels_tables_are_read() -> None:
 
 
 def test_a_capability_in_any_set_counts_and_a_set_that_is_not_told_is_full() -> None:
-    none = dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), "0" * 16)
+    none = dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd"), "0" * 16)
     assert capabilities(none) == 0
+    assert capabilities({**none, "CapAmb": "8"}) == 8
     assert capabilities({**none, "CapBnd": "4"}) == 4
     assert capabilities({}) == 15
+
+
+@pytest.mark.parametrize(
+    ("mounts", "writable"),
+    [
+        ("overlay / overlay ro,relatime 0 0\n", False),
+        ("overlay / overlay rw,relatime 0 0\n", True),
+        ("overlay / overlay ro 0 0\nproc /proc proc rw 0 0\n", False),
+        ("overlay / overlay ro 0 0\ntmpfs / tmpfs rw 0 0\n", True),
+        ("overlay / overlay rw,errors=remount-ro 0 0\n", True),
+        ("", True),
+    ],
+)
+def test_the_root_is_what_was_mounted_there_last(mounts: str, writable: bool) -> None:  # noqa: FBT001
+    assert root_writable(mounts) is writable

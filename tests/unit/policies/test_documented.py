@@ -14,6 +14,7 @@ def test_the_documented_policy_can_be_used() -> None:
     policy = parse_policy(EXAMPLES[0], path=DOCUMENT)
     assert len(policy.rules) == 2
     assert policy.repos["acme/web"].publish.max_bytes == 5_000_000
+    assert policy.repos["acme/web"].commands.deny == ("curl", "ssh")
 
 
 def test_the_documented_repository_settings_can_be_used() -> None:
