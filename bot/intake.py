@@ -59,6 +59,8 @@ class Intake:
 
     store: Store
     arrived: Signal
+    partial: Signal = field(default_factory=Signal)
+    """Set where something came that its channel must complete first."""
     now: Callable[[], datetime] = utc_now
     _waiting: list[_Delivery] = field(default_factory=list)
     _storing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -106,4 +108,6 @@ class Intake:
         self._waiting = [other for other in self._waiting if other.outcome is None]
         if True in outcomes:
             self.arrived.set()
+        if any(delivery.inbound.partial for delivery in batch):
+            self.partial.set()
         return outcomes[batch.index(mine)]

@@ -20,6 +20,8 @@ def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
         resume=bool(task.pull_url),
         title=task.title,
         prompt=task.prompt,
+        context=task.context,
+        guidance=task.guidance,
         agent=grant.agent,
         agents=tuple(CATALOGUE) if "*" in grant.agents else grant.agents,
         egress=grant.egress,

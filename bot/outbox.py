@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 
 import structlog
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.intake import Signal, utc_now
-from bot.store import outbox
+from bot.said import introduce, say
+from bot.store import outbox, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import OutboxRow
-from integrations.channel import Channel, Mark, Reply
+from integrations.channel import Channel, Conversation, Mark, Notice, Opening, Reply
 from integrations.errors import (
     AuthError,
     IntegrationError,
@@ -26,12 +28,14 @@ from integrations.errors import (
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 1.0
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 30.0
+SETTLE_SECONDS = 5.0
+"""How long after a sender's death its last call may still take effect."""
 AUTH_SECONDS = 60.0
 MAX_TRIES = 1500
 """At a minute each, an outage of a day loses nothing."""
 PARALLEL = 20
-CALL_SECONDS = 30.0
+CALL_SECONDS = 20.0
 
 _reply: TypeAdapter[Reply] = TypeAdapter(Reply)
 
@@ -43,19 +47,32 @@ class Outbox:
     store: Store
     channels: Mapping[str, Channel]
     spoken: Signal
+    alone: bool = False
+    """No other sender uses this store: what is in flight at the start was sent by one that is dead."""
     now: Callable[[], datetime] = utc_now
 
     async def run(self) -> None:
         """Send until cancelled."""
+        inherited = self.alone
         while True:
             due = SWEEP_SECONDS
             try:
+                if inherited:
+                    await self.take_over()
+                    inherited = False
                 while await self.step():
                     pass
                 due = await self._until_due()
             except* StoreError as errors:  # also from within the group of a step
                 log.warning("outbox_store_unreachable", error=repr(errors.exceptions[0]))
             await self.spoken.wait(due)
+
+    async def take_over(self) -> None:
+        """Go on at once with what a killed sender had in flight, instead of waiting for its lease."""
+        now = self.now()
+        async with self.store.begin() as tx:
+            settled_at = now + timedelta(seconds=SETTLE_SECONDS)
+            await outbox.orphaned(tx, now=now, settled_at=settled_at)
 
     async def _until_due(self) -> float:
         async with self.store.read() as conn:
@@ -112,6 +129,11 @@ class Outbox:
                 present=bool(row.payload["present"]),
             )
             return message_id
+        if row.kind == "open":
+            begun = await channel.open(
+                row.conversation, Opening.model_validate(row.payload), key=row.id
+            )
+            return begun.model_dump_json()
         reply = _reply.validate_python(row.payload)
         known = row.remote_id or await self._find(channel, row)
         if known:
@@ -136,7 +158,18 @@ class Outbox:
             await outbox.sent(
                 tx, row.id, version=row.version, remote_id=remote_id, next_at=again_at
             )
+            if row.kind == "open":
+                await self._followed(tx, row, Conversation.model_validate_json(remote_id))
         log.info("message_sent", task=row.task, kind=row.kind, tries=row.tries)
+
+    async def _followed(
+        self, tx: AsyncConnection, row: OutboxRow, conversation: Conversation
+    ) -> None:
+        task = await tasks.get(tx, row.task)
+        if task is None or conversation == task.conversation:
+            return
+        if await introduce(tx, task, conversation, now=self.now()):
+            self.spoken.set()
 
     async def _again(self, row: OutboxRow, seconds: float, error: Exception) -> None:
         next_at = self.now() + timedelta(seconds=seconds)
@@ -150,6 +183,18 @@ class Outbox:
         log.error("message_dead", task=row.task, kind=row.kind, outbox=row.id, error=str(error))
         async with self.store.begin() as tx:
             await outbox.dead(tx, row.id, error=str(error))
+            if row.kind == "open":
+                await self._say_not_begun(tx, row, error)
+
+    async def _say_not_begun(self, tx: AsyncConnection, row: OutboxRow, error: Exception) -> None:
+        task = await tasks.get(tx, row.task)
+        if task is None:
+            return
+        where = row.conversation.thread or row.conversation.where
+        text = f"This errand could not be shown on {where} too: {error}."
+        notice = Notice(text=text, error=True)
+        await say(tx, task.conversation, notice, seq=f"open:{row.id}", now=self.now(), task=task.id)
+        self.spoken.set()
 
 
 def _backoff(tries: int) -> float:

@@ -122,10 +122,16 @@ def card(
         state=STATE_WORDS[task.state],
         live=live,
         steps=steps,
-        doing=(note or _doing(view)) if live else "",
+        doing=(note or _waiting(task) or _doing(view)) if live else "",
         elapsed_seconds=int((until - started_at).total_seconds()) if started_at else None,
         cost_usd=view.cost_usd,
+        url=task.page,
+        pull_url=task.pull_url,
     )
+
+
+def _waiting(task: TaskRow) -> str:
+    return f"waits for {', '.join(task.waits_for)}" if task.waits_for else ""
 
 
 def _doing(view: View) -> str:
@@ -168,6 +174,7 @@ def final(
         elapsed_seconds=elapsed_seconds,
         cost_usd=view.cost_usd,
         asked_by=task.requester_name,
+        review_state=str(task.grant.get("review_state", "")) if published else "",
     )
 
 

@@ -23,7 +23,7 @@ from bot.store import cursors, events, runs, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import TaskRow
-from bot.tasks import end_round
+from bot.tasks import end_round, pushed_key
 from integrations.channel import Final
 from integrations.errors import (
     AuthError,
@@ -148,12 +148,12 @@ class Publisher:
         access = await forge.access(task.repo, write=True)
         mine = ours & {admitted.there or ""}
         async with self.store.begin() as tx:
-            await cursors.put(tx, _pushed_key(task), " ".join({admitted.hand_in.head, *mine}))
+            await cursors.put(tx, pushed_key(task.id), " ".join({admitted.hand_in.head, *mine}))
         await admitted.push(access, ours=ours)
 
     async def _pushed(self, task: TaskRow) -> set[str]:
         async with self.store.read() as conn:
-            return set((await cursors.get(conn, _pushed_key(task)) or "").split())
+            return set((await cursors.get(conn, pushed_key(task.id)) or "").split())
 
     async def _pull(self, forge: Forge, task: TaskRow, base_branch: str, *, draft: bool) -> Pull:
         found = await forge.find_pull(task.repo, head=task.branch)
@@ -252,10 +252,6 @@ class Publisher:
             )
             await end_round(tx, task.id, word, now=now)
         self.spoken.set()
-
-
-def _pushed_key(task: TaskRow) -> str:
-    return f"pushed:{task.id}"
 
 
 def _patience(error: Exception) -> float:

@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.progress import STATE_WORDS, View, card
 from bot.states import TERMINAL
-from bot.store import outbox, runs
+from bot.store import followers, outbox, runs
 from bot.store.rows import OutboxRow, TaskRow
-from integrations.channel import Conversation, Final, Mark, Notice, Question, Reply
+from integrations.channel import Conversation, Final, Mark, Notice, Opening, Question
 
 
 def _row(
@@ -68,6 +68,44 @@ async def say(
     )
 
 
+async def whereabouts(conn: AsyncConnection, task: TaskRow) -> list[Conversation]:
+    """Every conversation in which the task is shown, its own first."""
+    return [task.conversation, *await followers.of_task(conn, task.id)]
+
+
+def _seq_in(conversation: Conversation, task: TaskRow, seq: str) -> str:
+    """What tells a task's row in one conversation from those in the others."""
+    return seq if conversation == task.conversation else f"{seq}@{conversation.key}"
+
+
+async def say_everywhere(
+    tx: AsyncConnection, task: TaskRow, reply: Notice | Question | Final, *, seq: str, now: datetime
+) -> None:
+    """Say something about a task, once in each conversation that shows it."""
+    for conversation in await whereabouts(tx, task):
+        here = _seq_in(conversation, task, seq)
+        await say(tx, conversation, reply, seq=here, now=now, task=task.id)
+
+
+async def begin_elsewhere(
+    tx: AsyncConnection, task: TaskRow, where: Conversation, *, now: datetime
+) -> None:
+    """Have a conversation of ours begun that follows the task; once for each place."""
+    asked = f"Asked by {task.requester_name} in {task.conversation.where}."
+    opening = Opening(title=task.title, text=asked, url=task.page, link=task.link)
+    payload = opening.model_dump(mode="json")
+    row = _row(
+        task=task.id,
+        conversation=where,
+        kind="open",
+        seq=where.key,
+        payload=payload,
+        now=now,
+        urgent=False,
+    )
+    await outbox.put(tx, row)
+
+
 async def mark(
     tx: AsyncConnection, task: TaskRow, what: Mark, *, present: bool, now: datetime
 ) -> None:
@@ -88,36 +126,67 @@ async def mark(
     )
 
 
+async def introduce(
+    tx: AsyncConnection, task: TaskRow, conversation: Conversation, *, now: datetime
+) -> bool:
+    """Let a conversation follow a task, from its card on; False if it does already."""
+    if not await followers.add(tx, task.id, conversation, now=now):
+        return False
+    await show_card(tx, task, now=now)
+    last_word = await outbox.get(tx, task.id, "final", str(task.round))
+    if last_word is not None:
+        reply = Final.model_validate(last_word.payload)
+        seq = _seq_in(conversation, task, str(task.round))
+        await say(tx, conversation, reply, seq=seq, now=now, task=task.id)
+    return True
+
+
 async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: str = "") -> None:
-    """Bring the card of the task's round up to date: at most one message, edited in place."""
+    """Bring the card of the task's round up to date: one message in each place, edited there."""
     run = await runs.get(tx, task.id, task.fence) if task.fence else None
     current = run if run is not None and run.round == task.round else None
     view = View.model_validate(current.view) if current else View()
-    shown: Reply = card(
-        task, view, now=now, started_at=current.started_at if current else None, note=note
-    )
+    shown = card(task, view, now=now, started_at=current.started_at if current else None, note=note)
     payload = shown.model_dump(mode="json")
-    seq = str(task.round)
+    for conversation in await whereabouts(tx, task):
+        await _show(tx, task, conversation, payload, now=now)
+
+
+async def _show(
+    tx: AsyncConnection,
+    task: TaskRow,
+    conversation: Conversation,
+    payload: dict[str, object],
+    *,
+    now: datetime,
+) -> None:
+    seq = _seq_in(conversation, task, str(task.round))
     before = await outbox.get(tx, task.id, "card", seq)
-    if before is None:
-        await outbox.put(
-            tx,
-            _row(
-                task=task.id,
-                conversation=task.conversation,
-                kind="card",
-                seq=seq,
-                payload=payload,
-                now=now,
-                urgent=False,
-            ),
-        )
-    else:
+    if before is not None:
         # Above the last word if it is not there yet; else an edit, which the last word does not wait for.
         urgent = task.state in TERMINAL and not before.remote_id
         await outbox.replace(
             tx, task=task.id, kind="card", seq=seq, payload=payload, now=now, urgent=urgent
         )
+        return
+    row = _row(
+        task=task.id,
+        conversation=conversation,
+        kind="card",
+        seq=seq,
+        payload=payload,
+        now=now,
+        urgent=False,
+    )
+    await outbox.put(tx, row)
+
+
+async def quiet_since(
+    conn: AsyncConnection, task: TaskRow, conversation: Conversation
+) -> datetime | None:
+    """Since when a conversation has had nothing new of the task's card; None if something is on its way."""
+    row = await outbox.get(conn, task.id, "card", _seq_in(conversation, task, str(task.round)))
+    return row.next_at if row is not None and row.state == "sent" else None
 
 
 async def status_text(tx: AsyncConnection, task: TaskRow, *, now: datetime) -> str:

@@ -1,5 +1,6 @@
 """The settings, and the only reader of the environment."""
 
+import base64
 import contextlib
 import difflib
 import os
@@ -85,6 +86,8 @@ class Settings(BaseSettings):
     secrets: dict[str, SecretStr] = Field(default={}, repr=False)
     """Credentials of the policy's connections, for workers: `ERRAND_SECRETS__ANTHROPIC_API_KEY` is what
     `secret: ANTHROPIC_API_KEY` means."""
+    vault_key: SecretStr | None = None
+    """Encrypts what channels keep in the database; made in the data directory if not set."""
     http: HttpSettings = HttpSettings()
     work: WorkSettings = WorkSettings()
     slack: SlackConfig | None = None
@@ -208,15 +211,30 @@ def worker_token(settings: Settings) -> SecretStr:
     """
     if settings.work.token is not None:
         return settings.work.token
-    path = settings.data_dir / "worker.token"
+    return _kept(settings, "worker.token", secrets.token_urlsafe(32))
+
+
+def vault_key(settings: Settings) -> SecretStr:
+    """What adapters' secrets in the database are encrypted with; made once in the data directory where none is set.
+
+    Raises:
+        SetupError: the data directory can't be written.
+    """
+    if settings.vault_key is not None:
+        return settings.vault_key
+    return _kept(settings, "vault.key", base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+
+def _kept(settings: Settings, name: str, made: str) -> SecretStr:
+    path = settings.data_dir / name
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            _write_once(path, secrets.token_urlsafe(32))
+            _write_once(path, made)
         return SecretStr(path.read_text().strip())
     except OSError as error:
         raise SetupError(
-            f"can't keep a token in {settings.data_dir} ({error.strerror}): make it writable, or set ERRAND_DATA_DIR"
+            f"can't keep {name} in {settings.data_dir} ({error.strerror}): make it writable, or set ERRAND_DATA_DIR"
         ) from error
 
 

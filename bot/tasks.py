@@ -1,5 +1,7 @@
 """The life of a task: how it begins, is stopped and ends, each in the transaction that decides it."""
 
+import re
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -8,7 +10,7 @@ from ulid import ULID
 
 from bot import words
 from bot.record import record
-from bot.said import mark, say, show_card
+from bot.said import mark, say, say_everywhere, show_card
 from bot.states import TaskState
 from bot.store import commands, tasks
 from bot.store.rows import CommandRow, TaskRow
@@ -20,7 +22,13 @@ log = structlog.get_logger()
 
 
 def new_task(
-    inbound: Inbound, request: words.Request, grant: Grant, *, policy_hash: str, now: datetime
+    inbound: Inbound,
+    request: words.Request,
+    grant: Grant,
+    *,
+    policy_hash: str,
+    page_of: Callable[[str], str],
+    now: datetime,
 ) -> TaskRow:
     """A task as it is first stored."""
     task_id = str(ULID()).lower()
@@ -36,8 +44,14 @@ def new_task(
         forge=grant.forge,
         repo=grant.repo,
         repo_reason=grant.repo_reason,
-        branch=f"errand/{task_id}-{words.slug_of(request.title)}",
+        branch=_wanted(inbound.branch) or own_branch(task_id, request.title),
         prompt=request.prompt,
+        context=inbound.context,
+        guidance=inbound.guidance,
+        page=page_of(task_id),
+        item=inbound.item,
+        priority=inbound.priority,
+        waits_for=inbound.waits_for,
         grant=grant.model_dump(mode="json"),
         policy_hash=policy_hash,
         state=TaskState.QUEUED,
@@ -50,6 +64,25 @@ def new_task(
         changed_at=now,
         ended_at=None,
     )
+
+
+_BRANCH = re.compile(r"(?!.*(?:\.\.|//|\.lock(?:/|$)|/\.|\./))[a-z0-9][a-z0-9._/-]{2,150}[a-z0-9]")
+"""Ours are plainer than git allows: nothing in them means anything to a shell or to git."""
+
+
+def _wanted(branch: str) -> str:
+    """The branch that a ticket has in mind; empty if that is no name for one that we would push."""
+    plain = branch.strip().lower()
+    return plain if "/" in plain and _BRANCH.fullmatch(plain) else ""
+
+
+def own_branch(task_id: str, title: str) -> str:
+    return f"errand/{task_id}-{words.slug_of(title)}"
+
+
+def pushed_key(task_id: str) -> str:
+    """What we have pushed to the task's branch is kept under this."""
+    return f"pushed:{task_id}"
 
 
 async def stop_task(
@@ -117,7 +150,7 @@ async def end_round(tx: AsyncConnection, task_id: str, last_word: Final, *, now:
     unseen = [c for c in await commands.open_for(tx, task.id) if c.kind == "steer"]
     await commands.finish_all(tx, task.id)
     await show_card(tx, task, now=now)
-    await say(tx, task.conversation, last_word, seq=str(task.round), now=now, task=task.id)
+    await say_everywhere(tx, task, last_word, seq=str(task.round), now=now)
     log.info(
         "task_ended", task=task.id, state=task.state, outcome=last_word.outcome, fence=task.fence
     )

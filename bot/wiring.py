@@ -11,16 +11,21 @@ import structlog
 from fastapi import FastAPI
 from rich.console import Console
 
+from bot.alone import alone
 from bot.apply import Applier
+from bot.branches import Branches
 from bot.bus import Bus
+from bot.completion import Completer
 from bot.desk import Desk
 from bot.dispatch import Dispatcher
 from bot.handin import HandIns
 from bot.intake import Intake, Signal
 from bot.outbox import Outbox
+from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
 from bot.settings import Settings, worker_token
 from bot.store.engine import Store
+from bot.vigil import Vigil
 from bot.web import create_app, serve_http
 from bot.worker_api import WorkerApi
 from integrations.channel import Channel
@@ -29,12 +34,15 @@ from integrations.forge import Forge
 from integrations.github.forge import GitHubForge
 from integrations.localforge.forge import LocalForge
 from integrations.slack.channel import SlackChannel
+from integrations.tracker import Tracker
 from policies.load import load_policy
 from policies.model import Policy
 
 log = structlog.get_logger()
 
 RESTART_SECONDS = 1.0
+PUBLISH = "publish"
+"""The part of the data directory that holds serve's own copies of repositories."""
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -105,48 +113,71 @@ async def open_services(
         log.info("policy_loaded", hash=policy.hash, file=str(settings.policy_file or "default"))
         store = Store(settings.database)
         stack.push_async_callback(store.close)
+        only_one = stack.enter_context(alone(store.file))
         await store.upgrade()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
         channels = open_channels(settings) | {c.name: c for c in more_channels}
+        trackers: dict[str, Tracker] = {}
         forges = open_forges(settings)
         for channel in channels.values():
             stack.push_async_callback(channel.close)
         for forge in forges.values():
             stack.push_async_callback(forge.close)
-        yield _assemble(settings, policy, store=store, bus=bus, channels=channels, forges=forges)
+        yield _assemble(
+            _Opened(
+                settings=settings,
+                policy=policy,
+                store=store,
+                bus=bus,
+                channels=channels,
+                trackers=trackers,
+                forges=forges,
+                alone=only_one,
+            )
+        )
 
 
-def _assemble(
-    settings: Settings,
-    policy: Policy,
-    *,
-    store: Store,
-    bus: Bus,
-    channels: dict[str, Channel],
-    forges: dict[str, Forge],
-) -> Services:
-    arrived, queued, spoken, commanded, finished = (Signal() for _ in range(5))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What the services are put together from."""
+
+    settings: Settings
+    policy: Policy
+    store: Store
+    bus: Bus
+    channels: dict[str, Channel]
+    trackers: dict[str, Tracker]
+    forges: dict[str, Forge]
+    alone: bool
+
+
+def _assemble(parts: _Opened) -> Services:
+    arrived, partial, queued, spoken, commanded, finished = (Signal() for _ in range(6))
+    settings, policy, store, bus = parts.settings, parts.policy, parts.store, parts.bus
+    channels, trackers, forges = parts.channels, parts.trackers, parts.forges
     handed_in = HandIns(settings.data_dir)
-    intake = Intake(store=store, arrived=arrived)
-    desk = Desk(
-        store=store, policy=policy, arrived=arrived, queued=queued, spoken=spoken,
-        commanded=commanded,
+    pages = PageLinks(public_url=settings.public_url, secret=worker_token(settings))
+    intake = Intake(store=store, arrived=arrived, partial=partial)
+    completer = Completer(
+        store=store, channels=channels, trackers=trackers, policy=policy, partial=partial,
+        arrived=arrived,
     )  # fmt: skip
+    desk = Desk(
+        store=store, policy=policy, pages=pages, trackers=trackers, arrived=arrived,
+        queued=queued, spoken=spoken, commanded=commanded,
+    )  # fmt: skip
+    vigil = Vigil(store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken)
     dispatcher = Dispatcher(
         store=store, bus=bus, policy=policy, channels=channels, queued=queued, spoken=spoken,
         commanded=commanded,
     )  # fmt: skip
     applier = Applier(store=store, bus=bus, spoken=spoken, finished=finished, queued=queued)
     publisher = Publisher(
-        store=store,
-        forges=forges,
-        handed_in=handed_in,
-        root=settings.data_dir / "publish",
-        finished=finished,
-        spoken=spoken,
-    )
-    outbox = Outbox(store=store, channels=channels, spoken=spoken)
+        store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH,
+        finished=finished, spoken=spoken,
+    )  # fmt: skip
+    outbox = Outbox(store=store, channels=channels, spoken=spoken, alone=parts.alone)
     return Services(
         settings=settings,
         policy=policy,
@@ -156,16 +187,11 @@ def _assemble(
         forges=forges,
         intake=intake,
         outbox=outbox,
-        app=_app(
-            settings,
-            store=store,
-            channels=channels,
-            forges=forges,
-            intake=intake,
-            handed_in=handed_in,
-        ),
+        app=_app(parts, intake=intake, handed_in=handed_in, pages=pages),
         loops=(
+            completer.run,
             desk.run,
+            vigil.run,
             dispatcher.run,
             dispatcher.run_commands,
             applier.run,
@@ -175,25 +201,20 @@ def _assemble(
     )
 
 
-def _app(
-    settings: Settings,
-    *,
-    store: Store,
-    channels: dict[str, Channel],
-    forges: dict[str, Forge],
-    intake: Intake,
-    handed_in: HandIns,
-) -> FastAPI:
+def _app(parts: _Opened, *, intake: Intake, handed_in: HandIns, pages: PageLinks) -> FastAPI:
+    settings, store, forges = parts.settings, parts.store, parts.forges
     workers = WorkerApi(
         store=store,
         forges=forges,
         handed_in=handed_in,
         token=worker_token(settings),
         installation=settings.installation,
+        branches=Branches(store=store, forges=forges, root=settings.data_dir / PUBLISH),
     )
-    routers = [channel.routes(intake.receive) for channel in channels.values()]
+    routers = [channel.routes(intake.receive) for channel in parts.channels.values()]
     routers += [forge.routes() for forge in forges.values()]
-    return create_app([*(r for r in routers if r is not None), workers.routes()])
+    routers += [workers.routes(), TaskPages(store=store, links=pages).routes()]
+    return create_app([router for router in routers if router is not None])
 
 
 def open_console(lines: AsyncIterator[str] | None) -> ConsoleChannel:

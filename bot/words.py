@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Word = Literal["stop", "status", "help", "retry", "thanks"]
+Word = Literal["stop", "status", "help", "retry", "thanks", "ticket"]
 
 _THANKS = frozenset(
     (
@@ -32,9 +32,23 @@ _THANKS = frozenset(
 )
 """Said to be kind, not to begin anything."""
 
+_WORDS: dict[str, Word] = {
+    "stop": "stop",
+    "cancel": "stop",
+    "abort": "stop",
+    "status": "status",
+    "help": "help",
+    "?": "help",
+    "retry": "retry",
+    "try again": "retry",
+}
+
 _OPTION = re.compile(r"(?<!\S)(repo|agent)=(\S+)")
 _REPO = re.compile(r"(?<![\w./=-])([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?![\w/-])")
 _FENCE = re.compile(r"```.*?(```|\Z)", re.DOTALL)
+_TICKET = re.compile(
+    r"create (?:an? )?(?:issue|ticket)(?: in ([a-z][a-z0-9]{0,9}))?", re.IGNORECASE
+)
 TITLE_LENGTH = 72
 SLUG_LENGTH = 40
 
@@ -50,34 +64,34 @@ class Request:
     prompt: str
 
 
-def read(text: str, *, repos: Collection[str]) -> Request:
-    """Take a message apart; a bare `owner/name` counts only if it is one of `repos`."""
+def read(text: str, *, repos: Collection[str], title: str = "") -> Request:
+    """Take a message apart; a bare `owner/name` counts only if it is one of `repos`.
+
+    What comes with a title of its own is a request, never a single word to us.
+    """
     options = dict(_OPTION.findall(_FENCE.sub(" ", text)))
     prompt = _OPTION.sub("", text).strip() if options else text.strip()
     named = _named_repo(text, repos)
     return Request(
-        word=_word(prompt),
+        word=None if title else _word(prompt),
         repo=options.get("repo") or named,
         agent=options.get("agent"),
-        title=title_of(_without_repo(prompt, named)),
+        title=title_of(title or _without_repo(prompt, named)),
         prompt=prompt,
     )
 
 
 def _word(text: str) -> Word | None:
-    match text.strip().strip(".!").lower():
-        case "stop" | "cancel" | "abort":
-            return "stop"
-        case "status":
-            return "status"
-        case "help" | "?":
-            return "help"
-        case "retry" | "try again":
-            return "retry"
-        case kind if kind in _THANKS:
-            return "thanks"
-        case _:
-            return None
+    said = text.strip().strip(".!").lower()
+    if said in _THANKS:
+        return "thanks"
+    return "ticket" if _TICKET.fullmatch(said) else _WORDS.get(said)
+
+
+def team_in(text: str) -> str:
+    """The team that a request for a ticket names (`create issue in ENG`); empty if it names none."""
+    found = _TICKET.fullmatch(text.strip().strip(".!"))
+    return (found[1] or "").upper() if found else ""
 
 
 def _named_repo(text: str, repos: Collection[str]) -> str | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from pydantic import SecretStr
 
+from bot.branches import Branches
 from bot.handin import HandIn, HandIns, TooLargeError
 from bot.launch import launch_of
 from bot.states import IN_SANDBOX
@@ -33,6 +34,7 @@ class WorkerApi:
     handed_in: HandIns
     token: SecretStr
     installation: str
+    branches: Branches
 
     def routes(self) -> APIRouter:
         router = APIRouter(prefix="/worker/runs/{task}/{fence}", include_in_schema=False)
@@ -45,6 +47,7 @@ class WorkerApi:
     async def launch(self, task: str, fence: int, authorization: Authorization = "") -> Launch:
         row = await self._current(task, fence, authorization)
         base = await self._forge(row).default_branch(row.repo)
+        row = await self.branches.settle(row)
         return launch_of(row, installation=self.installation, base_branch=base)
 
     async def access(

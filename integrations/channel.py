@@ -23,7 +23,7 @@ class Conversation(_Value):
     place: str
     """Channel or room id."""
     thread: str
-    """Id of the conversation inside the place: Slack's root ts."""
+    """Id of the conversation inside the place: Slack's root ts, Linear's session."""
 
     @property
     def key(self) -> str:
@@ -35,8 +35,18 @@ class Conversation(_Value):
         return f"{self.channel}:{self.place}"
 
 
+class Suggestion(_Value):
+    """A repository that the channel thinks is meant."""
+
+    repo: str
+    confidence: float = Field(ge=0, le=1)
+
+
+Happening = Literal["said", "triggered", "withdrawn"]
+
+
 class Inbound(_Value):
-    """One thing somebody said, in neutral words."""
+    """One thing that somebody said, or that happened to a request, in neutral words."""
 
     event_id: str
     """The vendor's id of the delivery; (channel, event_id) is stored once."""
@@ -55,6 +65,28 @@ class Inbound(_Value):
     link: str = ""
     """Permalink to the message, if the vendor gives one."""
     received_at: datetime
+    happening: Happening = "said"
+    """`triggered`: nobody spoke, but a label or state was set that a policy may take as a request. `withdrawn`: what
+    asked for the work was taken back (unassigned, cancelled): it stops, whatever the text."""
+    partial: bool = False
+    """The channel has more to ask of its service (`Channel.complete`) before this can be dealt with."""
+    title: str = ""
+    """A title that the request has of its own (a ticket's): then the text is a request, whatever single word it is."""
+    context: str = ""
+    """What others wrote around it: data for the agent, and labelled so."""
+    guidance: str = ""
+    """Rules that the owners of the place set for agents."""
+    topics: tuple[str, ...] = ()
+    """Further names for where it came from, as a policy names places: `linear:label:backend`."""
+    suggested: Suggestion | None = None
+    item: str = ""
+    """The ticket that this is about, by name: `ENG-12`. There is one errand at a time on each."""
+    branch: str = ""
+    """The branch that the place has in mind for the work."""
+    priority: int = Field(default=0, ge=0, le=4)
+    """1 is the most urgent, 4 the least; 0 says nothing."""
+    waits_for: tuple[str, ...] = ()
+    """What must be done before, by name: `ENG-12`."""
 
 
 class StepState(StrEnum):
@@ -86,6 +118,9 @@ class Card(_Value):
     doing: str = ""
     elapsed_seconds: int | None = None
     cost_usd: float | None = None
+    url: str = ""
+    """The task's page."""
+    pull_url: str = ""
 
 
 class Notice(_Value):
@@ -96,12 +131,20 @@ class Notice(_Value):
     error: bool = False
 
 
+class Option(_Value):
+    """One answer to a question."""
+
+    label: str
+    words: str
+    """What choosing it says: whoever writes this has chosen it, and pressing it is an `Inbound` with this text."""
+
+
 class Question(_Value):
-    """A choice put to the requester; answered by words."""
+    """A choice put to people; answered by words, or by pressing what stands for them."""
 
     kind: Literal["question"] = "question"
     text: str
-    options: tuple[str, ...]
+    options: tuple[Option, ...]
 
 
 class Check(_Value):
@@ -127,6 +170,20 @@ class Final(_Value):
     elapsed_seconds: int = 0
     cost_usd: float | None = None
     asked_by: str = ""
+    review_state: str = ""
+    """Where the ticket goes now that there is something to review, if it came from one."""
+
+
+class Opening(_Value):
+    """What a conversation of ours begins with: about a task that was asked for elsewhere."""
+
+    title: str
+    text: str
+    """Who asked, and where."""
+    url: str
+    """The task's page: by it we know the conversation as our own."""
+    link: str = ""
+    """To where it was asked for."""
 
 
 Reply = Annotated[Card | Notice | Question | Final, Field(discriminator="kind")]
@@ -156,6 +213,24 @@ class Channel(Protocol):
     def edit_seconds(self) -> float:
         """How long a message stands before it is edited again: what readers and rate limits bear."""
 
+    @property
+    def silence_seconds(self) -> float:
+        """How long live work may go without a sign before its card is shown again."""
+
+    async def complete(self, inbound: Inbound) -> Inbound:
+        """A `partial` delivery with what it left out, no longer partial; it may give a first sign of life.
+
+        Called outside of transactions, before anything is decided. Safe twice. Whoever calls it goes on without after
+        some tries.
+        """
+
+    async def open(self, where: Conversation, opening: Opening, *, key: str) -> Conversation:
+        """Begin a conversation of ours in a place, and say where it is.
+
+        `where.thread` names a thing to begin it on (`ENG-12`), or is empty. Safe twice with the same key.
+        `RejectedError` where that can't be.
+        """
+
     async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
         """Post a reply and return the message's id.
 
@@ -163,12 +238,15 @@ class Channel(Protocol):
         """
 
     async def edit(self, conversation: Conversation, message_id: str, reply: Reply) -> None:
-        """Replace a message. Safe twice. `RejectedError` if the message is gone."""
+        """Replace a message. Safe twice. `RejectedError` if the message is gone.
+
+        Only a `Card` ever changes; a place that keeps what was said leaves other messages as they are.
+        """
 
     async def mark(
         self, conversation: Conversation, message_id: str, mark: Mark, *, present: bool
     ) -> None:
-        """Add or remove a reaction. Safe twice."""
+        """Add or remove a reaction, or what stands for one: SEEN on a ticket moves it to started. Safe twice."""
 
     async def find(self, conversation: Conversation, *, key: str, since: datetime) -> str | None:
         """The id of the message that `post` made with this key at or after `since`, if any."""

@@ -2,14 +2,22 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from fastapi import APIRouter
 
-from integrations.channel import Conversation, Inbound, Mark, Receive, Reply
+from integrations.channel import (
+    Conversation,
+    Inbound,
+    Mark,
+    Opening,
+    Receive,
+    Reply,
+    Suggestion,
+)
 from integrations.errors import IntegrationError, RejectedError
 
 R = TypeVar("R", bound=Reply)
@@ -38,18 +46,26 @@ class _Fault:
 
 @dataclass(slots=True)
 class FakeChannel:
-    """A channel in memory.
+    """A channel in memory, and a tracker.
 
     `fail` makes the next call raise; `deliver` says something to whoever listens.
     """
 
     name: str = "fake"
     edit_seconds: float = 0.0
+    silence_seconds: float = 3600.0
     names: dict[str, str] = field(default_factory=dict)
     """What `name_of` answers; the id itself for others."""
     posted: list[Posted] = field(default_factory=list)
     marks: dict[tuple[str, str], set[Mark]] = field(default_factory=dict)
     """Reactions that are there, by conversation key and message id."""
+    openings: dict[str, tuple[Conversation, Opening]] = field(default_factory=dict)
+    """Conversations that `open` began, by key."""
+    completion: dict[str, object] = field(default_factory=dict)
+    """What `complete` adds."""
+    suggestion: Suggestion | None = None
+    waits: tuple[str, ...] = ()
+    """What `blockers` answers."""
     problems: list[str] = field(default_factory=list)
     """What `check` answers."""
     calls: list[str] = field(default_factory=list)
@@ -60,7 +76,7 @@ class FakeChannel:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def fail(self, error: IntegrationError, *, after: bool = False, times: int = 1) -> None:
-        """Let the next calls of post, edit, mark or find raise; `after` they have taken effect."""
+        """Let the next calls of anything but names raise; `after` they have taken effect."""
         self._faults.extend(_Fault(error=error, after=after) for _ in range(times))
 
     def deliver(self, inbound: Inbound) -> None:
@@ -87,6 +103,31 @@ class FakeChannel:
 
         await self.until(there, seconds=seconds)
         return found[-1]
+
+    async def complete(self, inbound: Inbound) -> Inbound:
+        fault = self._called("complete")
+        self._done(fault)
+        return inbound.model_copy(update={**self.completion, "partial": False})
+
+    async def open(self, where: Conversation, opening: Opening, *, key: str) -> Conversation:
+        fault = self._called("open")
+        made = where.model_copy(update={"thread": where.thread or f"opened-{key}"})
+        found, _ = self.openings.setdefault(key, (made, opening))
+        self._done(fault)
+        return found
+
+    async def suggest(self, inbound: Inbound, repos: Sequence[str]) -> Suggestion | None:
+        fault = self._called("suggest")
+        self._done(fault)
+        return self.suggestion
+
+    async def blockers(self, conversation: Conversation) -> tuple[str, ...]:
+        fault = self._called("blockers")
+        self._done(fault)
+        return self.waits
+
+    def item_in(self, text: str) -> str | None:
+        return next((word for word in text.split() if word.startswith("FAKE-")), None)
 
     async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
         fault = self._called("post")

@@ -4,7 +4,7 @@ A rule allows what its five lists name together; the first rule that covers the 
 decides what is granted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from policies.model import (
@@ -21,7 +21,7 @@ from policies.model import (
     RepoPolicy,
     Rule,
 )
-from policies.names import is_agent, is_repo
+from policies.names import is_agent, is_repo, plain_place
 
 MAX_OPTIONS = 10
 MAX_NAMED = 3
@@ -51,13 +51,16 @@ def _unknown_repo(wanted: str) -> str:
 
 
 def _routed(policy: Policy, ask: Ask) -> Grant | Refusal | Choice:
-    """The default of the place, else the only repository open to the person, else a question."""
+    """What the ticket or place stands for, else a sure suggestion, else the only one open, else a question."""
     allowed = tuple(name for name in sorted(policy.repos) if _covering(policy, ask, name).rules)
-    default = _default_for(policy, ask.where)
-    if default is not None and (default in allowed or not allowed):
-        return _on(policy, ask, default, because=f"the default of {ask.where}")
-    if default is not None:
-        return _choice(f"{default}, the default of {ask.where}, is not open to you here.", allowed)
+    if (meant := next(_defaults(policy, ask), None)) is not None:
+        place, default = meant
+        if default in allowed or not allowed:
+            return _on(policy, ask, default, because=f"the default of {place}")
+        return _choice(f"{default}, the default of {place}, is not open to you here.", allowed)
+    if ask.suggested in allowed and ask.suggested is not None and len(allowed) > 1:
+        channel = ask.where.partition(":")[0]
+        return _on(policy, ask, ask.suggested, because=f"suggested by {channel}")
     if len(allowed) == 1:
         return _on(policy, ask, allowed[0], because="the only one allowed here")
     if allowed:
@@ -65,12 +68,19 @@ def _routed(policy: Policy, ask: Ask) -> Grant | Refusal | Choice:
     return _nearest_refusal(policy, ask)
 
 
-def _default_for(policy: Policy, where: str) -> str | None:
-    for pattern in (where, f"{where.partition(':')[0]}:*", "*"):
+def is_trigger(policy: Policy, topics: tuple[str, ...]) -> bool:
+    """Does the policy take one of these labels or states, newly set, as a request?"""
+    set_now = {plain_place(topic) for topic in topics}
+    return any(plain_place(trigger) in set_now for trigger in policy.triggers)
+
+
+def _defaults(policy: Policy, ask: Ask) -> Iterator[tuple[str, str]]:
+    """The repositories that are meant by default, each with the place that says so; the most specific first."""
+    channel = ask.where.partition(":")[0]
+    for place in (*ask.topics, ask.where, f"{channel}:*", "*"):
         for name, repo in policy.repos.items():
-            if pattern in repo.default_for:
-                return name
-    return None
+            if plain_place(place) in map(plain_place, repo.default_for):
+                yield (place if place in {*ask.topics, ask.where} else ask.where), name
 
 
 def _choice(why: str, allowed: tuple[str, ...]) -> Choice:
@@ -209,6 +219,8 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         publish=GrantPublish(**described.publish.model_dump()),
         runtime=described.sandbox.runtime,
         denied_commands=described.commands.deny,
+        follow=tuple(place for place in described.follow if place != ask.where),
+        review_state=described.review_state,
     )
 
 

@@ -31,6 +31,7 @@ from policies.names import (
     RepoOrAll,
     SecretName,
     Size,
+    StateName,
     Upstream,
     Who,
 )
@@ -100,6 +101,11 @@ class CommandPolicy(_Value):
 class RepoPolicy(_Value):
     forge: Literal["local", "github"]
     default_for: tuple[Place, ...] = ()
+    """Places, and labels, projects or states of tickets (`linear:label:backend`), where this repository is meant."""
+    follow: tuple[Place, ...] = ()
+    """Places where its tasks are shown, besides where they were asked for: one place each, like `slack:C0WEB`."""
+    review_state: StateName = ""
+    """Where a ticket goes when its pull request is open, by the name of the state."""
     egress: RepoEgress = RepoEgress()
     connections: tuple[Name, ...] = ()
     publish: PublishPolicy = PublishPolicy()
@@ -162,6 +168,9 @@ class Policy(_Value):
     version: Literal[1]
     people: dict[Name, tuple[Person, ...]] = {}
     rules: tuple[Rule, ...] = ()
+    triggers: tuple[Place, ...] = ()
+    """Labels and states of tickets that are a request when somebody sets them: `linear:label:errand`. Whoever sets
+    them must be allowed to start."""
     repos: dict[RepoName, RepoPolicy] = {}
     connections: dict[Name, Connection] = {}
     limits: Limits = Limits()
@@ -175,6 +184,7 @@ class Policy(_Value):
     @model_validator(mode="after")
     def _refer_to_what_is_there(self) -> Self:
         problems = [*self._rule_problems(), *self._repo_problems(), *self._default_problems()]
+        problems += self._follow_problems()
         if problems := [*problems, *self._connection_problems()]:
             raise PydanticCustomError(
                 "dangling", "{text}", {"problems": problems, **_said(problems)}
@@ -207,6 +217,15 @@ class Policy(_Value):
         for name, connection in self.connections.items():
             if isinstance(connection, LlmConnection) and not is_endpoint_name(name):
                 yield ("connections", name), f"{name} cannot be part of a host name"
+
+    def _follow_problems(self) -> Iterator[tuple[Loc, str]]:
+        for name, repo in self.repos.items():
+            for i, place in enumerate(repo.follow):
+                if place.endswith("*"):
+                    yield ("repos", name, "follow", i), "name one place, like slack:C0WEB"
+        for i, trigger in enumerate(self.triggers):
+            if trigger.endswith("*"):
+                yield ("triggers", i), "name one label or state, like linear:label:errand"
 
     def _default_problems(self) -> Iterator[tuple[Loc, str]]:
         """Two repositories for one place, or two names that a forge takes for one."""
@@ -242,6 +261,10 @@ class Ask(_Value):
     action: Action
     repo: str | None = None
     agent: str | None = None
+    topics: tuple[str, ...] = ()
+    """Further names of where it was said, the most specific first: `linear:label:backend`."""
+    suggested: str | None = None
+    """A repository that the channel is sure is meant."""
     task_requester: str | None = None
     """Who asked for the task that this is about, if it is about one."""
 
@@ -295,6 +318,8 @@ class Grant(_Value):
     publish: GrantPublish
     runtime: Literal["runc", "runsc"] = "runc"
     denied_commands: tuple[str, ...] = ()
+    follow: tuple[str, ...] = ()
+    review_state: str = ""
 
 
 class Refusal(_Value):

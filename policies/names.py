@@ -139,6 +139,17 @@ def _glob(text: str) -> str:
     return text
 
 
+def _state_name(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("write the state's name as people see it, like In Review")
+    return text
+
+
+def plain_place(text: str) -> str:
+    """The spelling of a place in which a label with capitals and spaces can be compared."""
+    return "-".join(text.lower().split())
+
+
 def _size(value: object) -> object:
     """Bytes. MB and its like count by 1000, MiB and its like by 1024, a bare number is bytes."""
     if not isinstance(value, str):
@@ -161,6 +172,7 @@ Host = Annotated[str, AfterValidator(_host)]
 SecretName = Annotated[str, AfterValidator(_secret)]
 Upstream = Annotated[str, AfterValidator(_upstream)]
 Header = Annotated[str, AfterValidator(_header)]
+StateName = Annotated[str, Field(max_length=80), AfterValidator(_state_name)]
 Glob = Annotated[str, AfterValidator(_glob)]
 Size = Annotated[int, Field(strict=True), BeforeValidator(_size)]
 Count = Annotated[int, Field(strict=True)]

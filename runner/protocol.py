@@ -75,6 +75,10 @@ class Launch(_Value):
     """True when `branch` is already on the forge and the work goes on from its head."""
     title: str
     prompt: str
+    context: str = ""
+    """What others wrote around the request: data, and labelled so for the agent."""
+    guidance: str = ""
+    """Rules that the owners of the place set for agents."""
     agent: str | None
     """The agent that was asked for; None leaves it to `.errand.yml`, then to the first of `agents`."""
     agents: tuple[str, ...]

@@ -200,6 +200,11 @@ class Session:
         self._turns += 1
         self._tell(self._acp.prompt([text for text in texts if text]))
 
+    def _request(self) -> tuple[str, ...]:
+        launch = self._launch
+        around = steps.context_prompt(launch.context)
+        return launch.prompt, steps.guidance_prompt(launch.guidance), around
+
     def _may_prompt(self) -> bool:
         return self._turns + len(self._steers) < self._launch.limits.turns
 
@@ -226,7 +231,7 @@ class Session:
             case Initialized():
                 self._tell(self._acp.new_session(steps.WORKSPACE))
             case SessionOpened():
-                self._prompt("agent", self._launch.prompt, self._agent.brief)
+                self._prompt("agent", *self._request(), self._agent.brief)
             case TurnEnded():
                 self._turn_ended(outcome.stop_reason)
             case Refused():

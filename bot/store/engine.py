@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -37,6 +38,11 @@ class Store:
     def dialect(self) -> str:
         """Sqlite or postgresql."""
         return self._url.get_backend_name()
+
+    @property
+    def file(self) -> Path | None:
+        """Where the database lies, if it is a file."""
+        return Path(self._url.database or "") if self.dialect == "sqlite" else None
 
     @asynccontextmanager
     async def begin(self, *, urgent: bool = False) -> AsyncIterator[AsyncConnection]:

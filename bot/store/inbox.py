@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import ValidationError
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.store.rows import InboxRow
-from bot.store.tables import NEW
+from bot.store.tables import NEW, RAW
 from bot.store.tables import inbox as table
 from bot.store.writing import insert_new, insert_new_many
 from integrations.channel import Inbound
@@ -21,7 +21,7 @@ def _values(inbound: Inbound, now: datetime) -> dict[str, Any]:
         "event_id": inbound.event_id,
         "semantic_key": inbound.semantic_key,
         "inbound": inbound.model_dump(mode="json"),
-        "state": "new",
+        "state": "raw" if inbound.partial else "new",
         "tries": 0,
         "error": "",
         "received_at": now,
@@ -42,12 +42,26 @@ async def insert_many(
 
 async def new(conn: AsyncConnection, *, limit: int) -> list[InboxRow]:
     """Oldest first. `ValidationError` if one of them is `unreadable`."""
-    return [InboxRow.model_validate(row) for row in await _new(conn, limit)]
+    return [InboxRow.model_validate(row) for row in await _in_state(conn, NEW, limit)]
 
 
-async def unreadable(conn: AsyncConnection, *, limit: int) -> list[int]:
-    """Of what `new` would read, the ids of rows that it can't: damaged, or of another version."""
-    return [int(row["id"]) for row in await _new(conn, limit) if not _readable(row)]
+async def unreadable(conn: AsyncConnection, *, limit: int, raw: bool = False) -> list[int]:
+    """Of what `new` (or `raw`) would read, the ids of rows that it can't: damaged, or of another version."""
+    rows = await _in_state(conn, RAW if raw else NEW, limit)
+    return [int(row["id"]) for row in rows if not _readable(row)]
+
+
+async def raw(conn: AsyncConnection, *, limit: int) -> list[InboxRow]:
+    """What its channel has to complete first, oldest first. `ValidationError` as for `new`."""
+    rows = await _in_state(conn, RAW, limit)
+    return [InboxRow.model_validate(row) for row in rows]
+
+
+async def complete(tx: AsyncConnection, row_id: int, inbound: Inbound) -> bool:
+    """What was raw is new, and says this; False if it was not raw any more."""
+    mine = (table.c.id == row_id, table.c.state == RAW)
+    changes = {"state": "new", "inbound": inbound.model_dump(mode="json"), "error": ""}
+    return (await tx.execute(update(table).where(*mine).values(changes))).rowcount == 1
 
 
 async def finish(
@@ -62,9 +76,11 @@ async def fail(tx: AsyncConnection, row_id: int, *, error: str) -> int:
     return int((await tx.execute(changes.returning(table.c.tries))).scalar_one())
 
 
-async def _new(conn: AsyncConnection, limit: int) -> list[dict[str, Any]]:
+async def _in_state(
+    conn: AsyncConnection, state: ColumnElement[str], limit: int
+) -> list[dict[str, Any]]:
     columns = (table.c[name] for name in InboxRow.model_fields)
-    query = select(*columns).where(table.c.state == NEW).order_by(table.c.id).limit(limit)
+    query = select(*columns).where(table.c.state == state).order_by(table.c.id).limit(limit)
     return [dict(row) for row in (await conn.execute(query)).mappings()]
 
 
@@ -77,5 +93,8 @@ def _readable(row: dict[str, Any]) -> bool:
 
 
 async def backlog(conn: AsyncConnection) -> int:
-    query = select(func.count()).select_from(table).where(table.c.state == NEW)
-    return int((await conn.execute(query)).scalar_one())
+    waiting = [
+        select(func.count()).select_from(table).where(table.c.state == state).scalar_subquery()
+        for state in (NEW, RAW)  # one index each
+    ]
+    return int((await conn.execute(select(waiting[0] + waiting[1]))).scalar_one())

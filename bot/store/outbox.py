@@ -142,6 +142,21 @@ async def expired(tx: AsyncConnection, *, now: datetime) -> list[OutboxRow]:
     return [_row(row) for row in freed.mappings()]
 
 
+async def orphaned(tx: AsyncConnection, *, now: datetime, settled_at: datetime) -> None:
+    """Free every row in flight, because whoever sent it is known to be dead.
+
+    What was being posted may yet appear, so nobody looks for it before `settled_at`; what is safe twice waits for
+    nothing.
+    """
+    safe_twice = or_(table.c.kind == "mark", table.c.remote_id != "")
+    changes = {
+        "state": "pending",
+        "claim_until": None,
+        "next_at": case((safe_twice, literal(now, UtcTime)), else_=literal(settled_at, UtcTime)),
+    }
+    await tx.execute(update(table).where(table.c.state == SENDING).values(changes))
+
+
 async def get(conn: AsyncConnection, task: str, kind: str, seq: str) -> OutboxRow | None:
     rows = await conn.execute(select(table).where(_named(task, kind, seq)))
     row = rows.mappings().first()

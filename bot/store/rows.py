@@ -18,7 +18,7 @@ class InboxRow(_Row):
     id: int
     inbound: Inbound
     state: str
-    """new, done (led to something), ignored, dead (failed too often)."""
+    """raw (to be completed), new, done (led to something), ignored, dead (failed too often)."""
     tries: int
     received_at: datetime
 
@@ -41,6 +41,18 @@ class TaskRow(_Row):
     branch: str
     prompt: str
     """The instruction of the current round."""
+    context: str = ""
+    """What others wrote around the request: data for the agent."""
+    guidance: str = ""
+    """Rules that the owners of the place set for agents."""
+    page: str = ""
+    """Address of the page that shows the task."""
+    item: str = ""
+    """The ticket it is about, if it came from one."""
+    priority: int = 0
+    """1 is the most urgent, 4 the least; 0 says nothing."""
+    waits_for: tuple[str, ...] = ()
+    """Tickets that must be done before it starts."""
     grant: dict[str, Any]
     """`policies.model.Grant` of the current round, as JSON."""
     policy_hash: str
@@ -89,13 +101,13 @@ class OutboxRow(_Row):
     task: str
     conversation: Conversation
     kind: str
-    """card, notice, final, question, mark."""
+    """card, notice, final, question, mark, open."""
     seq: str
     """With task and kind the natural key: `card`/`1` is the card of round 1."""
     version: int
     """Grows when the payload is replaced before or after sending."""
     payload: dict[str, Any]
-    """A Reply, or {"message_id", "mark", "present"} for kind mark."""
+    """A Reply; {"message_id", "mark", "present"} for kind mark; an Opening for kind open."""
     urgent: bool
     """May overtake what is not: instant reactions, final messages over card edits."""
     state: str

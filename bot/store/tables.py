@@ -31,6 +31,7 @@ Counter = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only in a column of exactly this type."""
 
 NEW: ColumnElement[str] = literal_column("'new'")
+RAW: ColumnElement[str] = literal_column("'raw'")
 PENDING: ColumnElement[str] = literal_column("'pending'")
 SENDING: ColumnElement[str] = literal_column("'sending'")
 """Spelt out in the statement, because a bound value would not match a partial index."""
@@ -58,6 +59,7 @@ inbox = Table(
     UniqueConstraint("source", "semantic_key"),
 )
 _partial("ix_inbox_new", inbox.c.id, where=inbox.c.state == NEW)
+_partial("ix_inbox_raw", inbox.c.id, where=inbox.c.state == RAW)
 
 task = Table(
     "task",
@@ -75,6 +77,12 @@ task = Table(
     Column("repo_reason", Words, nullable=False),
     Column("branch", Words, nullable=False),
     Column("prompt", Words, nullable=False),
+    Column("context", Words, nullable=False),
+    Column("guidance", Words, nullable=False),
+    Column("page", Words, nullable=False),
+    Column("item", Words, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("waits_for", JsonText, nullable=False),
     Column("grant", JsonText, nullable=False),
     Column("policy_hash", Words, nullable=False),
     Column("state", StateText, nullable=False),
@@ -91,7 +99,19 @@ task = Table(
     Index(None, "state", "created_at", "id"),
     Index(None, "requester", "state"),
     Index(None, "repo", "state"),
+    Index(None, "item", "created_at"),
 )
+
+follower = Table(
+    "follower",
+    metadata,
+    Column("task", Words, ForeignKey("task.id"), nullable=False),
+    Column("conversation", ConversationText, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    PrimaryKeyConstraint("task", "conversation"),
+    Index(None, "conversation"),
+)
+"""Conversations of ours about a task that was asked for elsewhere."""
 
 run = Table(
     "run",
@@ -185,6 +205,15 @@ cursor = Table(
     Column("name", Words, primary_key=True),
     Column("value", Words, nullable=False),
 )
+
+secret = Table(
+    "secret",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("value", Words, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+)
+"""What adapters keep, encrypted by `bot.vault`."""
 
 audit = Table(
     "audit",

@@ -4,18 +4,24 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Required, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.states import LIVE, TERMINAL, TaskState, check_move
 from bot.store.rows import TaskRow
+from bot.store.tables import follower
 from bot.store.tables import task as table
 from bot.store.writing import insert_new
 from integrations.channel import Conversation
 
+NOTHING: tuple[str, ...] = ()
+MEDIUM = 3
+"""Where a task stands in line that says nothing of its priority."""
+
 
 class _Columns(TypedDict, total=False):
+    conversation: Conversation
     message_id: str
     requester: str
     requester_name: str
@@ -26,6 +32,8 @@ class _Columns(TypedDict, total=False):
     repo_reason: str
     branch: str
     prompt: str
+    context: str
+    waits_for: tuple[str, ...]
     grant: dict[str, Any]
     policy_hash: str
     round: int
@@ -51,10 +59,12 @@ class TaskUpdate(_Columns, total=False):
 class FollowUp(TypedDict, total=False):
     """What the new round of an ended task begins with."""
 
+    conversation: Conversation
     message_id: Required[str]
     prompt: Required[str]
     grant: Required[dict[str, Any]]
     policy_hash: Required[str]
+    context: str
     requester: str
     requester_name: str
     link: str
@@ -70,9 +80,17 @@ async def get(conn: AsyncConnection, task_id: str) -> TaskRow | None:
 
 
 async def for_conversation(conn: AsyncConnection, conversation: Conversation) -> TaskRow | None:
-    """The newest task of a conversation."""
-    here = select(table).where(table.c.conversation == conversation)
+    """The newest task of a conversation, whether it was asked for there or is followed there."""
+    followed = select(follower.c.task).where(follower.c.conversation == conversation)
+    mine = or_(table.c.conversation == conversation, table.c.id.in_(followed))
+    here = select(table).where(mine)
     return await _first(conn, here.order_by(table.c.created_at.desc(), table.c.id.desc()))
+
+
+async def for_item(conn: AsyncConnection, item: str, *, repo: str) -> TaskRow | None:
+    """The newest task on a ticket, in this repository."""
+    mine = select(table).where(table.c.item == item, table.c.repo == repo)
+    return await _first(conn, mine.order_by(table.c.created_at.desc(), table.c.id.desc()))
 
 
 async def listing(
@@ -84,9 +102,18 @@ async def listing(
 
 
 async def queued(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:
-    """Oldest first: a task that is queued again does not lose its place."""
-    query = select(table).where(table.c.state == TaskState.QUEUED)
-    return await _all(conn, query.order_by(table.c.created_at, table.c.id).limit(limit))
+    """What may start: the most urgent first, then the oldest; who is queued again does not lose its place."""
+    ready = (table.c.state == TaskState.QUEUED, table.c.waits_for == NOTHING)
+    urgency = case((table.c.priority == 0, MEDIUM), else_=table.c.priority)
+    order = (urgency, table.c.created_at, table.c.id)
+    return await _all(conn, select(table).where(*ready).order_by(*order).limit(limit))
+
+
+async def waiting(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:
+    """What is queued but waits for something else to be done, oldest first."""
+    held = (table.c.state == TaskState.QUEUED, table.c.waits_for != NOTHING)
+    query = select(table).where(*held).order_by(table.c.created_at, table.c.id)
+    return await _all(conn, query.limit(limit))
 
 
 async def in_states(

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 from ulid import ULID
 
-from integrations.channel import Conversation, Final, Inbound, Mark, Receive, Reply
+from integrations.channel import Conversation, Final, Inbound, Mark, Opening, Receive, Reply
 from integrations.console.render import changes, lines
 from integrations.errors import RejectedError
 
@@ -40,11 +40,18 @@ class ConsoleChannel:
     lines: AsyncIterator[str] | None = None
     name: str = "console"
     edit_seconds: float = 0.1
+    silence_seconds: float = 60.0
     _printed: dict[str, _Printed] = field(default_factory=dict)
     _marks: set[tuple[str, Mark]] = field(default_factory=set)
     _finals: dict[str, Final] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _current: Conversation | None = None
+
+    async def complete(self, inbound: Inbound) -> Inbound:
+        return inbound
+
+    async def open(self, where: Conversation, opening: Opening, *, key: str) -> Conversation:
+        raise RejectedError(self.name, "a terminal has one conversation at a time")
 
     async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
         message_id = str(len(self._printed) + 1)

@@ -28,7 +28,7 @@ def lines(reply: Reply) -> list[str]:
         case Notice():
             return clean(f"⚠ {reply.text}" if reply.error else reply.text).splitlines()
         case Question():
-            options = [f"  • {one_line(option)}" for option in reply.options]
+            options = [f"  • {one_line(option.label)}" for option in reply.options]
             return [*clean(reply.text).splitlines(), *options]
         case Final():
             return list(_final(reply))

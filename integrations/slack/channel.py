@@ -1,17 +1,17 @@
 """Slack as a place where people talk."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter
 from slack_bolt.async_app import AsyncApp
 
-from integrations.channel import Conversation, Mark, Receive, Reply
+from integrations.channel import Conversation, Inbound, Mark, Opening, Receive, Reply
 from integrations.errors import IntegrationError, RejectedError
 from integrations.slack.client import Message, SlackClient
 from integrations.slack.config import SCOPES, SlackConfig
 from integrations.slack.identity import Identity
 from integrations.slack.ingress import bolt_app
-from integrations.slack.render import render
+from integrations.slack.render import render, render_opening
 from integrations.slack.socket import listen
 from integrations.slack.web import slack_router
 
@@ -23,6 +23,8 @@ REACTIONS = {
 }
 CLOCK_SKEW = timedelta(minutes=5)
 """Slack stamps messages by its own clock; keys are unique, so looking further back is harmless."""
+OPENED_WITHIN = timedelta(days=1)
+"""How far back an opening that may have been posted is looked for."""
 
 _BOT_REFUSED = (
     "Slack does not accept the bot token ({code}): reinstall the app and set"
@@ -43,10 +45,33 @@ class SlackChannel:
 
     name = "slack"
     edit_seconds = 3.0
+    silence_seconds = 60.0
 
     def __init__(self, config: SlackConfig, *, client: SlackClient | None = None) -> None:
         self._config = config
         self._client = client or SlackClient(config)
+
+    async def complete(self, inbound: Inbound) -> Inbound:
+        return inbound
+
+    async def open(self, where: Conversation, opening: Opening, *, key: str) -> Conversation:
+        if where.thread:
+            raise RejectedError(self.name, f"{where.thread} is nothing to begin a conversation on")
+        bot = await self._client.identity()
+        ts = await self._opened(where.place, bot, key)
+        if ts is None:
+            message = render_opening(opening)
+            ts = await self._client.post(
+                channel=where.place, thread="", text=message.text, blocks=message.blocks, key=key
+            )
+        return where.model_copy(update={"team": bot.team_id, "thread": ts})
+
+    async def _opened(self, place: str, bot: Identity, key: str) -> str | None:
+        oldest = (datetime.now(UTC) - OPENED_WITHIN).timestamp()
+        async for message in self._client.history(channel=place, oldest=oldest):
+            if message.key == key and _wrote(bot, message):
+                return message.ts
+        return None
 
     async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
         message = render(reply)

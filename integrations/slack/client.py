@@ -144,10 +144,11 @@ class SlackClient:
     async def post(
         self, *, channel: str, thread: str, text: str, blocks: list[dict[str, object]], key: str
     ) -> str:
+        """Post into a thread, or, where that is empty, into the channel itself."""
         with slack_errors():
             answer = await self.web().chat_postMessage(
                 channel=channel,
-                thread_ts=thread,
+                thread_ts=thread or None,
                 text=text,
                 blocks=blocks,
                 metadata={"event_type": "errand_reply", "event_payload": {"key": key}},
@@ -175,13 +176,27 @@ class SlackClient:
 
     async def replies(self, *, channel: str, thread: str, oldest: float) -> AsyncIterator[Message]:
         """The thread's messages from `oldest` on, page by page."""
+        async for message in self._messages(
+            "conversations.replies", {"channel": channel, "ts": thread}, oldest=oldest
+        ):
+            yield message
+
+    async def history(self, *, channel: str, oldest: float) -> AsyncIterator[Message]:
+        """The channel's own messages from `oldest` on, newest first, page by page."""
+        async for message in self._messages(
+            "conversations.history", {"channel": channel}, oldest=oldest
+        ):
+            yield message
+
+    async def _messages(
+        self, method: str, of: Mapping[str, object], *, oldest: float
+    ) -> AsyncIterator[Message]:
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             answer = await self._call(
-                "conversations.replies",
+                method,
                 {
-                    "channel": channel,
-                    "ts": thread,
+                    **of,
                     "oldest": f"{oldest:.6f}",
                     "inclusive": 1,
                     "include_all_metadata": 1,  # a form: Python's True would be sent as "True"

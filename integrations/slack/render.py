@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from integrations.channel import Card, Check, Final, Notice, Question, Reply, Step, StepState
+from integrations.channel import (
+    Card,
+    Check,
+    Final,
+    Notice,
+    Opening,
+    Question,
+    Reply,
+    Step,
+    StepState,
+)
 from integrations.slack.mrkdwn import (
     code,
     code_block,
@@ -68,6 +78,20 @@ def render(reply: Reply) -> Rendered:
             assert_never(reply)
 
 
+def render_opening(opening: Opening) -> Rendered:
+    """The message that a thread of ours begins with."""
+    title = written_line(opening.title, TITLE) or "Errand"
+    text = written(opening.text, LONG_TEXT)
+    link = written(opening.link, URL) if opening.link.startswith("https://") else ""
+    return Rendered(
+        text=_fallback([title, text, link]),
+        blocks=[
+            _section(f"*{title}*"),
+            *([_context([part for part in (text, link) if part])] if text or link else []),
+        ],
+    )
+
+
 _CHANNEL = re.compile(r"\bslack:(C[A-Z0-9]+)\b")
 """A place as policy names it: people see its name."""
 
@@ -111,7 +135,7 @@ def _notice(notice: Notice) -> Rendered:
 
 
 def _question(question: Question) -> Rendered:
-    options = [f"• {written_line(o, OPTION)}" for o in question.options[:MAX_OPTIONS]]
+    options = [f"• {written_line(o.label, OPTION)}" for o in question.options[:MAX_OPTIONS]]
     hint = "reply in this thread with your choice"
     return Rendered(
         text=_fallback([_written(question.text), *options]),

@@ -18,6 +18,8 @@ from integrations.channel import (
     Final,
     Mark,
     Notice,
+    Opening,
+    Option,
     Question,
     Reply,
     Step,
@@ -40,7 +42,7 @@ HOSTILE = (
 REPLIES: list[Reply] = [
     CARD,
     Notice(text="Hello"),
-    Question(text="Which?", options=("a", "b")),
+    Question(text="Which?", options=(Option(label="a", words="a"), Option(label="b", words="b"))),
     Final(outcome="succeeded", text="Done it."),
     CARD.model_copy(
         update={
@@ -52,7 +54,7 @@ REPLIES: list[Reply] = [
     ),
     Notice(text=HOSTILE, error=True),
     Notice(text=""),
-    Question(text=HOSTILE, options=(HOSTILE,) * 30),
+    Question(text=HOSTILE, options=(Option(label=HOSTILE, words=HOSTILE),) * 30),
     Final(
         outcome="failed",
         text=HOSTILE,
@@ -144,6 +146,20 @@ async def test_marks_are_safe_twice(place: Place, mark: Mark) -> None:
 async def test_every_reply_can_be_posted_and_edited(place: Place, reply: Reply) -> None:
     posted = await place.channel.post(place.conversation, reply, key="k1")
     await place.channel.edit(place.conversation, posted, reply)
+
+
+async def test_a_conversation_of_ours_is_begun_once_and_can_be_spoken_in(place: Place) -> None:
+    where = place.conversation.model_copy(update={"thread": ""})
+    opening = Opening(title="Fix it", text="asked by dana in ENG", url="http://127.0.0.1/tasks/1")
+    try:
+        begun = [await place.channel.open(where, opening, key="k1") for _ in range(2)]
+    except RejectedError:
+        assert place.conversation.channel == "console"
+        return
+    assert begun[0] == begun[1]
+    assert begun[0].thread
+    assert await place.channel.open(where, opening, key="k2") != begun[0]
+    await place.channel.post(begun[0], CARD, key="k3")
 
 
 async def test_close_is_safe_twice(place: Place) -> None:

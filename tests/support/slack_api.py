@@ -130,6 +130,7 @@ class SlackApi:
             "reactions.add": self._add,
             "reactions.remove": self._remove,
             "conversations.replies": self._replies,
+            "conversations.history": self._history,
             "users.info": self._user,
             "apps.connections.open": self._open,
         }
@@ -163,7 +164,7 @@ class SlackApi:
         if (problem := blocks_problem(args)) is not None:
             return {"ok": False, "error": problem}
         more = {k: args[k] for k in ("blocks", "metadata") if k in args}
-        thread = str(args["thread_ts"])
+        thread = str(args["thread_ts"]) if args.get("thread_ts") else None
         ts = self.say(
             channel, str(args["text"]), thread=thread, user=BOT_USER, bot_id=BOT_ID, **more
         )
@@ -196,13 +197,18 @@ class SlackApi:
 
     def _replies(self, args: Json) -> Json:
         thread = [m for m in self.messages[str(args["channel"])] if m["thread_ts"] == args["ts"]]
-        if not thread:
-            return {"ok": False, "error": "thread_not_found"}
+        return self._page(thread, args) if thread else {"ok": False, "error": "thread_not_found"}
+
+    def _history(self, args: Json) -> Json:
+        roots = [m for m in self.messages[str(args["channel"])] if m["thread_ts"] == m["ts"]]
+        return self._page(roots[::-1], args)
+
+    def _page(self, messages: list[Json], args: Json) -> Json:
         start = int(str(args.get("cursor") or 0))
         size = min(int(str(args["limit"])), self.page_size)
         end = start + size
-        more = str(end) if end < len(thread) else ""
-        shown = [dict(m) for m in thread[start:end]]
+        more = str(end) if end < len(messages) else ""
+        shown = [dict(m) for m in messages[start:end]]
         if args.get("include_all_metadata") not in {True, "1", "true"}:
             for message in shown:
                 message.pop("metadata", None)

@@ -6,16 +6,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from pydantic import SecretStr
 from sqlalchemy import text
 
+from bot.completion import Completer
 from bot.desk import Desk
 from bot.intake import Intake, Signal
 from bot.outbox import Outbox
+from bot.pages import PageLinks
 from bot.states import TaskState
 from bot.store import audit, commands, outbox, runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import AuditRow, CommandRow, OutboxRow, RunRow, TaskRow
-from integrations.channel import Card, Final, Inbound, Mark, Notice, Question, Reply
+from bot.vigil import Vigil
+from integrations.channel import Card, Channel, Final, Inbound, Mark, Notice, Question, Reply
 from integrations.testing import FakeChannel
 from policies.model import Policy
 from tests.support.builders import POLICY, a_conversation, an_inbound
@@ -48,6 +52,8 @@ class Office:
     store: Store
     clock: Clock = field(default_factory=Clock)
     channel: FakeChannel = field(default_factory=lambda: FakeChannel(names={"fake:dana": "Dana"}))
+    elsewhere: FakeChannel = field(default_factory=lambda: FakeChannel(name="other"))
+    """A second channel, and tracker."""
     policy: Policy = POLICY
     arrived: Signal = field(default_factory=Signal)
     queued: Signal = field(default_factory=Signal)
@@ -65,6 +71,8 @@ class Office:
         return Desk(
             store=self.store,
             policy=self.policy,
+            pages=PageLinks(public_url="http://127.0.0.1:8400", secret=SecretStr("secret")),
+            trackers={"other": self.elsewhere},
             arrived=self.arrived,
             queued=self.queued,
             spoken=self.spoken,
@@ -76,7 +84,34 @@ class Office:
     def outbox(self) -> Outbox:
         return Outbox(
             store=self.store,
-            channels={"fake": self.channel},
+            channels=self.channels,
+            spoken=self.spoken,
+            now=self.clock.now,
+        )
+
+    @property
+    def channels(self) -> dict[str, Channel]:
+        return {"fake": self.channel, "other": self.elsewhere}
+
+    @property
+    def completer(self) -> Completer:
+        return Completer(
+            store=self.store,
+            channels=self.channels,
+            trackers={"fake": self.channel},
+            policy=self.policy,
+            partial=self.intake.partial,
+            arrived=self.arrived,
+            now=self.clock.now,
+        )
+
+    @property
+    def vigil(self) -> Vigil:
+        return Vigil(
+            store=self.store,
+            channels=self.channels,
+            trackers={"fake": self.channel},
+            queued=self.queued,
             spoken=self.spoken,
             now=self.clock.now,
         )

@@ -90,7 +90,7 @@ async def test_an_option_names_the_agent(office: Office) -> None:
 async def test_an_unclear_request_is_answered_with_a_question(office: Office) -> None:
     await office.hear(UNCLEAR)
     [question] = await office.questions()
-    assert question.options == ("acme/api", "acme/web")
+    assert [option.words for option in question.options] == ["acme/api", "acme/web"]
     assert await office.tasks() == []
 
 

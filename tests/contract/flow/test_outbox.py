@@ -8,10 +8,10 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from bot.outbox import AUTH_SECONDS, LEASE_SECONDS, MAX_TRIES
+from bot.outbox import AUTH_SECONDS, LEASE_SECONDS, MAX_TRIES, SETTLE_SECONDS
 from bot.said import mark, say
 from bot.store import outbox
-from integrations.channel import Card, Conversation, Final, Mark, Notice, Reply
+from integrations.channel import Card, Conversation, Mark, Notice, Reply
 from integrations.errors import (
     AuthError,
     MalformedPayloadError,
@@ -93,6 +93,34 @@ async def test_a_sender_that_was_killed_leaves_one_message(office: Office) -> No
     assert office.channel.replies() == [Notice(text="hello")]
 
 
+async def test_the_next_sender_takes_over_what_a_killed_one_had_in_flight(office: Office) -> None:
+    await tell(office, "hello")
+    async with office.store.begin() as tx:
+        now = office.clock.now()
+        [row] = await outbox.claim(tx, now=now, lease_seconds=LEASE_SECONDS, limit=1)
+    await office.channel.post(HERE, Notice(text="hello"), key=row.id)
+    await office.outbox.take_over()
+    assert await office.outbox.step() == 0
+    office.clock.forward(SETTLE_SECONDS)
+    await office.send()
+    assert office.channel.replies() == [Notice(text="hello")]
+    assert office.channel.calls == ["post", "find", "edit"]
+
+
+async def test_an_edit_that_was_in_flight_holds_back_nothing_after_a_kill(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    await office.send()
+    await office.hear("stop")
+    async with office.store.begin() as tx:
+        claims: dict[str, Any] = {"now": office.clock.now(), "lease_seconds": 30, "limit": 1}
+        while (row := (await outbox.claim(tx, **claims))[0]).kind != "card":
+            await outbox.dead(tx, row.id, error="said by somebody else")
+    await office.outbox.take_over()
+    await tell(office, "hello")
+    assert await office.notices() == ["hello"]
+    assert [card.state for card in await office.cards()] == ["stopped"]
+
+
 async def test_a_dead_card_that_comes_back_is_looked_for(office: Office) -> None:
     await office.hear("acme/web fix it")
     await office.outbox.step()
@@ -125,14 +153,14 @@ async def test_the_last_word_does_not_wait_for_edits_of_the_card(office: Office)
     await office.hear("stop")
     await office.send()
     assert office.channel.calls[0] == "post"
-    assert [type(r) for r in office.channel.replies()] == [Card, Final]
+    assert [r.kind for r in office.channel.replies()] == ["card", "final"]
 
 
 async def test_a_card_stands_above_the_last_word(office: Office) -> None:
     await office.hear("acme/web fix it")
     await office.hear("stop")
     await office.send()
-    assert [type(r) for r in office.channel.replies()] == [Card, Final]
+    assert [r.kind for r in office.channel.replies()] == ["card", "final"]
 
 
 async def test_only_the_newest_card_is_sent(office: Office) -> None:

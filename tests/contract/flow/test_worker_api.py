@@ -9,6 +9,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from bot.branches import Branches
 from bot.handin import HandIn, HandIns
 from bot.states import TaskState
 from bot.web import create_app
@@ -51,6 +52,7 @@ async def api(office: Office, tmp_path: Path) -> AsyncIterator[Desk]:
         handed_in=handed_in,
         token=SecretStr(TOKEN),
         installation="test",
+        branches=Branches(store=office.store, forges={"local": forge}, root=tmp_path / "publish"),
     ).routes()
     await office.hear("acme/web fix it agent=script")
     task = await office.put(TaskState.RUNNING, fence=1)
@@ -191,6 +193,9 @@ async def test_too_much_is_refused_and_nothing_is_kept(
         handed_in=small,
         token=SecretStr(TOKEN),
         installation="test",
+        branches=Branches(
+            store=api.office.store, forges={"local": api.forge}, root=tmp_path / "publish"
+        ),
     ).routes()
     transport = httpx.ASGITransport(app=create_app([routes]))
     async with httpx.AsyncClient(transport=transport, base_url="http://serve") as client:

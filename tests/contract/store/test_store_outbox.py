@@ -351,3 +351,15 @@ async def test_senders_who_claim_at_once_never_get_the_same_row(store_url: str) 
     assert said == {str(n): [n, n + 10, n + 20] for n in range(10)}
     for store in stores:
         await store.close()
+
+
+async def test_what_a_dead_sender_had_in_flight_is_free_and_a_post_waits(store: Store) -> None:
+    async with store.begin() as tx:
+        await outbox.put(tx, a_message("posted"))
+        await outbox.put(tx, a_message("edited", conversation=THERE, remote_id="r1"))
+        assert len(await _claim(tx)) == 2
+        await outbox.orphaned(tx, now=at(1), settled_at=at(6))
+        assert await _seqs(tx, seconds=1) == ["edited"]
+        assert await _seqs(tx, seconds=5.9) == []
+        (row,) = await _claim(tx, seconds=6)
+        assert (row.seq, row.first_claim_at) == ("posted", at(0))

@@ -9,7 +9,19 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.states import LIVE, TaskState
-from bot.store import audit, commands, cursors, events, inbox, outbox, runs, tables, tasks
+from bot.store import (
+    audit,
+    commands,
+    cursors,
+    events,
+    followers,
+    inbox,
+    outbox,
+    runs,
+    secrets,
+    tables,
+    tasks,
+)
 from bot.store.engine import Store
 from tests.support.store import HERE, NOW, a_message, a_task, an_event, an_inbound, at
 
@@ -52,12 +64,22 @@ CALLS: dict[str, Call] = {
     "commands.mark_sent": lambda c: commands.mark_sent(c, ["1", "2"], NOW),
     "commands.finish": lambda c: commands.finish(c, "1"),
     "commands.finish_all": lambda c: commands.finish_all(c, TASK),
+    "tasks.for_item": lambda c: tasks.for_item(c, "ENG-1", repo="acme/web"),
+    "tasks.waiting": lambda c: tasks.waiting(c, limit=9),
+    "inbox.raw": lambda c: inbox.raw(c, limit=9),
+    "inbox.complete": lambda c: inbox.complete(c, 1, an_inbound()),
+    "followers.of_task": lambda c: followers.of_task(c, TASK),
+    "secrets.get": lambda c: secrets.get(c, "a"),
+    "secrets.replace": lambda c: secrets.replace(c, "a", old="b", new="c", now=NOW),
+    "secrets.remove": lambda c: secrets.remove(c, "a", old="b"),
     "cursors.get": lambda c: cursors.get(c, "slack"),
     "audit.of_task": lambda c: audit.of_task(c, TASK),
     "audit.verify": audit.verify,
 }
 READ_FROM_ONE_END = {
     "SCAN inbox USING INDEX ix_inbox_new",
+    "SCAN inbox USING INDEX ix_inbox_raw",
+    "SCAN CONSTANT ROW",
     "SCAN outbox USING INDEX ix_outbox_pending",
     "SCAN outbox USING INDEX uq_outbox_sending",
     "SCAN task USING INDEX ix_task_created_at_id",

@@ -12,6 +12,7 @@ from integrations.channel import (
     Inbound,
     Mark,
     Notice,
+    Option,
     Question,
     Step,
     StepState,
@@ -152,7 +153,7 @@ async def test_untrusted_text_can_neither_style_nor_steer_the_terminal() -> None
     hostile = "[red]x[/red] \x1b[2J\x1b]0;title\x07\x9b31m\x00 [link=http://evil.example]y[/link]"
     for reply in (
         Notice(text=hostile, error=True),
-        Question(text=hostile, options=(hostile,)),
+        Question(text=hostile, options=(Option(label=hostile, words=hostile),)),
         CARD.model_copy(update={"title": hostile, "doing": hostile}),
         Final(outcome="failed", text=hostile, tail=hostile),
     ):

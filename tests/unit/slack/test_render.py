@@ -5,8 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from integrations.channel import Card, Check, Final, Notice, Question, Reply, Step, StepState
-from integrations.slack.render import Rendered, render
+from integrations.channel import (
+    Card,
+    Check,
+    Final,
+    Notice,
+    Opening,
+    Option,
+    Question,
+    Reply,
+    Step,
+    StepState,
+)
+from integrations.slack.render import Rendered, render, render_opening
 
 CARD = Card(
     task="01J",
@@ -39,6 +50,10 @@ FINAL = Final(
     cost_usd=0.58,
     asked_by="U0DANA1234",
 )
+
+
+def a_choice(words: str) -> Option:
+    return Option(label=words, words=words)
 
 
 def is_mrkdwn(part: object) -> TypeGuard[dict[str, object]]:
@@ -128,7 +143,9 @@ def test_bold_and_headings_of_markdown_are_kept() -> None:
 
 
 def test_a_question_lists_its_options() -> None:
-    texts = mrkdwn(render(Question(text="Which?", options=("acme/web", "acme/api"))))
+    texts = mrkdwn(
+        render(Question(text="Which?", options=(a_choice("acme/web"), a_choice("acme/api"))))
+    )
     assert texts[0] == "Which?\n• acme/web\n• acme/api"
 
 
@@ -146,7 +163,7 @@ def test_untrusted_text_pings_nobody_and_masks_nothing(hostile: str) -> None:
     replies: list[Reply] = [
         CARD.model_copy(update={"title": hostile, "doing": hostile, "repo": hostile}),
         Notice(text=hostile),
-        Question(text=hostile, options=(hostile,)),
+        Question(text=hostile, options=(a_choice(hostile),)),
         FINAL.model_copy(update={"text": hostile, "tail": hostile, "asked_by": hostile}),
     ]
     for text in [text for reply in replies for text in mrkdwn(render(reply))]:
@@ -167,7 +184,7 @@ STEPS = st.lists(st.builds(Step, title=TEXT, state=st.sampled_from(StepState)), 
 )
 REPLY = st.one_of(
     st.builds(Notice, text=TEXT, error=st.booleans()),
-    st.builds(Question, text=TEXT, options=st.lists(TEXT, max_size=20).map(tuple)),
+    st.builds(Question, text=TEXT, options=st.lists(TEXT.map(a_choice), max_size=20).map(tuple)),
     st.builds(
         Card, task=TEXT, title=TEXT, repo=TEXT, repo_reason=TEXT, agent=TEXT, state=TEXT,
         live=st.booleans(), steps=STEPS, doing=TEXT,
@@ -199,3 +216,11 @@ def test_every_reply_is_within_slacks_limits(reply: Reply) -> None:
 def test_a_channel_is_shown_by_its_name() -> None:
     card = CARD.model_copy(update={"repo_reason": "the default of slack:C0WEB"})
     assert "the default of <#C0WEB>" in str(render(card).blocks)
+
+
+def test_an_opening_says_what_it_is_about_and_links_to_where_it_was_asked_for() -> None:
+    opening = Opening(
+        title="Fix <!channel>", text="asked by Dana in ENG", url="u", link="https://linear.app/x"
+    )
+    texts = mrkdwn(render_opening(opening))
+    assert texts[1:] == ["*Fix &lt;!channel&gt;*", "asked by Dana in ENG", "https://linear.app/x"]

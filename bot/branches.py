@@ -1,0 +1,47 @@
+"""The branch that a ticket has in mind is ours only if nobody has it yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from bot.gate import header_of
+from bot.store import cursors, tasks
+from bot.store.engine import Store
+from bot.store.rows import TaskRow
+from bot.tasks import own_branch, pushed_key
+from integrations.forge import Forge
+from runner.git import Git
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branches:
+    store: Store
+    forges: Mapping[str, Forge]
+    root: Path
+
+    async def settle(self, task: TaskRow) -> TaskRow:
+        """The task with a branch that it may push; asked before each run, until something was pushed.
+
+        Raises:
+            IntegrationError, WorkspaceError: the forge does not answer.
+        """
+        own = own_branch(task.id, task.title)
+        if task.branch == own or task.pull_url or await self._pushed(task):
+            return task
+        access = await self.forges[task.forge].access(task.repo, write=False)
+        git = await Git.init_bare(self.root / "repos" / task.forge / f"{task.repo}.git")
+        ref = f"refs/heads/{task.branch}"
+        if await git.ls_remote(access.url, header=header_of(access), ref=ref) is None:
+            return task
+        log.info("branch_taken", task=task.id, branch=task.branch, instead=own)
+        async with self.store.begin() as tx:
+            await tasks.update(tx, task.id, branch=own)
+        return task.model_copy(update={"branch": own})
+
+    async def _pushed(self, task: TaskRow) -> bool:
+        async with self.store.read() as conn:
+            return bool(await cursors.get(conn, pushed_key(task.id)))

@@ -1,0 +1,137 @@
+"""Asks channels for what their deliveries left out, before anything is decided."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot import words
+from bot.asks import to_start
+from bot.intake import Signal, utc_now
+from bot.store import inbox
+from bot.store.engine import Store
+from bot.store.errors import StoreError
+from bot.store.rows import InboxRow
+from integrations.channel import Channel, Inbound
+from integrations.errors import IntegrationError
+from integrations.tracker import Tracker
+from policies.decide import decide
+from policies.model import Choice, Policy
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 5.0
+BATCH = 20
+CALL_SECONDS = 10.0
+PAUSES = (1.0, 3.0, 10.0)
+"""Between tries. After the last one it goes on without: late is worse than incomplete."""
+SURE = 0.7
+"""From here on a suggestion counts; Linear's own advice."""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    tries: int
+    not_before: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Completer:
+    """Everything that the desk wants to know and only the network can tell, so that the desk never waits for it."""
+
+    store: Store
+    channels: Mapping[str, Channel]
+    trackers: Mapping[str, Tracker]
+    policy: Policy
+    partial: Signal
+    arrived: Signal
+    now: Callable[[], datetime] = utc_now
+    _troubles: dict[int, _Trouble] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Complete what comes, until cancelled."""
+        while True:
+            due = SWEEP_SECONDS
+            try:
+                while await self.step():
+                    pass
+                due = 1.0 if self._troubles else SWEEP_SECONDS
+            except* StoreError as errors:
+                log.warning("completion_store_unreachable", error=repr(errors.exceptions[0]))
+            await self.partial.wait(due)
+
+    async def step(self) -> int:
+        """Complete what is due, all at once; how many are now whole."""
+        try:
+            async with self.store.read() as conn:
+                rows = await inbox.raw(conn, limit=BATCH)
+        except ValidationError:
+            return await self._bury_unreadable()
+        due = [row for row in rows if self._due(row)]
+        async with asyncio.TaskGroup() as group:
+            results = [group.create_task(self._settle(row)) for row in due]
+        return sum(task.result() for task in results)
+
+    async def _bury_unreadable(self) -> int:
+        """Rows of another version, or damaged."""
+        async with self.store.begin() as tx:
+            found = await inbox.unreadable(tx, limit=BATCH, raw=True)
+            for row_id in found:
+                await inbox.finish(tx, row_id, state="dead")
+        log.error("deliveries_unreadable", inbox=found)
+        return len(found)
+
+    def _due(self, row: InboxRow) -> bool:
+        trouble = self._troubles.get(row.id)
+        return trouble is None or trouble.not_before <= self.now()
+
+    async def _settle(self, row: InboxRow) -> bool:
+        inbound = await self._completed(row)
+        if inbound is None:
+            return False
+        self._troubles.pop(row.id, None)
+        async with self.store.begin() as tx:
+            await inbox.complete(tx, row.id, inbound)
+        self.arrived.set()
+        return True
+
+    async def _completed(self, row: InboxRow) -> Inbound | None:
+        """None if it is to be tried again later."""
+        tries = self._troubles[row.id].tries if row.id in self._troubles else 0
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._with_suggestion(await self._asked(row.inbound))
+        except (IntegrationError, TimeoutError) as error:
+            log.warning("completion_failed", inbox=row.id, tries=tries + 1, error=repr(error))
+        if tries == len(PAUSES):
+            return row.inbound.model_copy(update={"partial": False})
+        not_before = self.now() + timedelta(seconds=PAUSES[tries])
+        self._troubles[row.id] = _Trouble(tries + 1, not_before)
+        return None
+
+    async def _asked(self, inbound: Inbound) -> Inbound:
+        channel = self.channels.get(inbound.conversation.channel)
+        whole = inbound if channel is None else await channel.complete(inbound)
+        return whole.model_copy(update={"partial": False})
+
+    async def _with_suggestion(self, inbound: Inbound) -> Inbound:
+        """Where the policy leaves several repositories open, the ticket's service may know which."""
+        tracker = self.trackers.get(inbound.conversation.channel)
+        if tracker is None or inbound.happening == "withdrawn":
+            return inbound
+        request = words.read(inbound.text, repos=tuple(self.policy.repos), title=inbound.title)
+        decision = decide(self.policy, to_start(inbound, request, repo=request.repo))
+        if not isinstance(decision, Choice):
+            return inbound
+        suggested = await tracker.suggest(inbound, decision.options)
+        sure = suggested is not None and suggested.confidence >= SURE
+        return inbound.model_copy(update={"suggested": suggested if sure else None})
+
+
+async def held_back(conn: AsyncConnection) -> set[str]:
+    """Conversations in which something earlier is still being completed: what comes after it waits."""
+    return {row.inbound.conversation.key for row in await inbox.raw(conn, limit=1000)}

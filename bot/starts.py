@@ -1,0 +1,128 @@
+"""How work begins: a new task, the next round of an old one, or word that it is under way already."""
+
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot import words
+from bot.answers import Answers
+from bot.asks import about, to_start
+from bot.mirrors import Mirrors
+from bot.pages import PageLinks
+from bot.record import record
+from bot.said import introduce, mark, show_card, whereabouts
+from bot.states import TERMINAL
+from bot.store import cursors, tasks
+from bot.store.rows import TaskRow
+from bot.store.tasks import FollowUp
+from bot.tasks import begin_round, new_task
+from integrations.channel import Inbound, Mark
+from policies.decide import decide
+from policies.model import Choice, Grant, Refusal
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starts:
+    answers: Answers
+    mirrors: Mirrors
+    pages: PageLinks
+
+    async def start(
+        self,
+        tx: AsyncConnection,
+        inbound: Inbound,
+        request: words.Request,
+        *,
+        repo: str | None,
+        answer: Inbound | None = None,
+    ) -> None:
+        """Begin what `inbound` asks for, if the policy grants it; `answer` is what was said to our question."""
+        match decide(self.answers.policy, to_start(inbound, request, repo=repo)):
+            case Refusal() as refusal:
+                await self.answers.refuse(tx, inbound, refusal, action="start")
+            case Choice() as choice:
+                await cursors.put(tx, question_key(inbound), inbound.model_dump_json())
+                await self.answers.ask(tx, answer or inbound, choice)
+            case Grant() as grant:
+                await self._begin(tx, inbound, request, grant)
+
+    async def follow_up(
+        self,
+        tx: AsyncConnection,
+        inbound: Inbound,
+        task: TaskRow,
+        request: words.Request,
+    ) -> None:
+        """The next round of an ended task, on the same branch, answered where this was said."""
+        match decide(
+            self.answers.policy, about(task, inbound, action="start", agent=request.agent)
+        ):
+            case Grant() as grant:
+                changes = FollowUp(
+                    message_id=inbound.message_id,
+                    prompt=task.prompt if request.word == "retry" else request.prompt,
+                    grant=grant.model_dump(mode="json"),
+                    policy_hash=self.answers.policy.hash,
+                    requester=inbound.author,
+                    requester_name=inbound.author_name or inbound.author,
+                    link=inbound.link or task.link,
+                )
+                if inbound.context:
+                    changes["context"] = inbound.context
+                if inbound.conversation not in await whereabouts(tx, task):
+                    changes["conversation"] = inbound.conversation
+                by, now = inbound.author, self.answers.now
+                await begin_round(tx, task, changes, by=by, why=grant.rule, now=now)
+            case Refusal() as refusal:
+                await self.answers.refuse(tx, inbound, refusal, action="follow_up", task=task.id)
+            case Choice() as choice:
+                await self.answers.tell(tx, inbound, choice.text, task=task.id)
+
+    async def _begin(
+        self, tx: AsyncConnection, inbound: Inbound, request: words.Request, grant: Grant
+    ) -> None:
+        """One errand at a time on each ticket: what is asked for again goes to the one that is there."""
+        before = await tasks.for_item(tx, inbound.item, repo=grant.repo) if inbound.item else None
+        if before is None:
+            await self._create(tx, inbound, request, grant)
+            return
+        if before.state in TERMINAL:
+            await self.follow_up(tx, inbound, before, request)
+            return
+        text = f"{inbound.item} is being worked on already: {before.title} · {before.repo}. It is shown here too."
+        await self.answers.tell(tx, inbound, text, task=before.id)
+        if inbound.conversation not in await whereabouts(tx, before):
+            await introduce(tx, before, inbound.conversation, now=self.answers.now)
+
+    async def _create(
+        self, tx: AsyncConnection, inbound: Inbound, request: words.Request, grant: Grant
+    ) -> None:
+        now, policy = self.answers.now, self.answers.policy
+        task = new_task(
+            inbound, request, grant, policy_hash=policy.hash, page_of=self.pages.address, now=now
+        )
+        if not await tasks.insert(tx, task):
+            return
+        await record(
+            tx,
+            now=now,
+            actor=inbound.author,
+            action="start",
+            task=task.id,
+            decision="granted",
+            policy_hash=policy.hash,
+            rule=grant.rule,
+            repo=grant.repo,
+            where=inbound.conversation.where,
+        )
+        await mark(tx, task, Mark.SEEN, present=True, now=now)
+        await show_card(tx, task, now=now)
+        await self.mirrors.open_for(tx, task, request, grant, now=now)
+
+
+def question_key(inbound: Inbound) -> str:
+    """What an open question to this person, here, is kept under."""
+    return f"ask:{inbound.conversation.key}:{inbound.author}"

@@ -1,0 +1,113 @@
+"""Looks after what nothing else moves: tickets that wait for others, and conversations that grow too quiet."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.intake import Signal, utc_now
+from bot.said import quiet_since, say_everywhere, show_card, whereabouts
+from bot.states import IN_SANDBOX, TaskState
+from bot.store import tasks
+from bot.store.engine import Store
+from bot.store.errors import StoreError
+from bot.store.rows import TaskRow
+from integrations.channel import Channel, Notice
+from integrations.errors import IntegrationError
+from integrations.tracker import Tracker
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 5.0
+ASK_AGAIN = timedelta(seconds=30)
+"""Between two questions after what one task waits for."""
+CALL_SECONDS = 10.0
+LIVE = IN_SANDBOX | {TaskState.PUBLISHING}
+
+
+@dataclass(slots=True, kw_only=True)
+class Vigil:
+    """Both are safe twice, and late rather than lost when a service does not answer."""
+
+    store: Store
+    channels: Mapping[str, Channel]
+    trackers: Mapping[str, Tracker]
+    queued: Signal
+    spoken: Signal
+    now: Callable[[], datetime] = utc_now
+    _asked: dict[str, datetime] = field(default_factory=dict)
+    _woken: Signal = field(default_factory=Signal)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                await self.release()
+                await self.break_silence()
+            except StoreError as error:
+                log.warning("vigil_store_unreachable", error=repr(error))
+            await self._woken.wait(SWEEP_SECONDS)
+
+    async def release(self) -> int:
+        """Let tasks start whose tickets wait for nothing more; how many."""
+        async with self.store.read() as conn:
+            held = await tasks.waiting(conn, limit=200)
+        recently = self.now() - ASK_AGAIN
+        self._asked = {id_: at for id_, at in self._asked.items() if at > recently}
+        freed = 0
+        for task in held:
+            if task.id not in self._asked:
+                self._asked[task.id] = self.now()
+                freed += await self._ask(task)
+        if freed:
+            self.queued.set()
+            self.spoken.set()
+        return freed
+
+    async def _ask(self, task: TaskRow) -> bool:
+        tracker = self.trackers.get(task.conversation.channel)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                left = () if tracker is None else await tracker.blockers(task.conversation)
+        except (IntegrationError, TimeoutError) as error:
+            log.warning("blockers_unknown", task=task.id, error=repr(error))
+            return False
+        if left == task.waits_for:
+            return False
+        async with self.store.begin() as tx:
+            await tasks.update(tx, task.id, waits_for=left)
+            fresh = await tasks.get(tx, task.id)
+            if fresh is None or fresh.state is not TaskState.QUEUED:
+                return False
+            if not left:
+                text = f"{', '.join(task.waits_for)} is done: this can start now."
+                await say_everywhere(tx, fresh, Notice(text=text), seq="released", now=self.now())
+            await show_card(tx, fresh, now=self.now())
+        return not left
+
+    async def break_silence(self) -> int:
+        """Show the cards of live work again where nothing was said for longer than the place bears; how many."""
+        async with self.store.read() as conn:
+            live = await tasks.in_states(conn, LIVE)
+            silent = [task for task in live if await self._is_silent(conn, task)]
+        for task in silent:
+            async with self.store.begin() as tx:
+                fresh = await tasks.get(tx, task.id)
+                if fresh is not None and fresh.state in LIVE:
+                    await show_card(tx, fresh, now=self.now())
+        if silent:
+            self.spoken.set()
+        return len(silent)
+
+    async def _is_silent(self, conn: AsyncConnection, task: TaskRow) -> bool:
+        for conversation in await whereabouts(conn, task):
+            channel = self.channels.get(conversation.channel)
+            since = await quiet_since(conn, task, conversation)
+            if channel is None or since is None:
+                continue
+            if (self.now() - since).total_seconds() >= channel.silence_seconds:
+                return True
+        return False

@@ -1,0 +1,297 @@
+"""What tickets ask for: completed first, one errand at a time, in their order, seen from two places."""
+
+from typing import Any
+
+import pytest
+
+from bot.completion import CALL_SECONDS, PAUSES
+from bot.states import TaskState
+from bot.tasks import end_round
+from bot.vigil import ASK_AGAIN
+from integrations.channel import Final, Mark, Suggestion
+from integrations.errors import RejectedError, UnavailableError
+from policies.model import Policy
+from tests.contract.flow.office import HERE, Office
+from tests.support.builders import POLICY, a_conversation
+
+AWAY = UnavailableError("fake", "timeout")
+TICKET: dict[str, Any] = {
+    "title": "Login is flaky",
+    "item": "FAKE-7",
+    "branch": "dana/fake-7-login",
+}
+ELSEWHERE = a_conversation(thread="9.0")
+
+
+def policy(**changes: Any) -> Policy:
+    data = POLICY.model_dump(mode="json")
+    repo = {**data["repos"]["acme/web"], **changes.pop("web", {})}
+    return Policy.model_validate({**data, **changes, "repos": {**data["repos"], "acme/web": repo}})
+
+
+async def hear(office: Office, text: str, **changes: Any) -> None:
+    """As `Office.hear`, for deliveries of a tracker."""
+    shape = {name: changes.pop(name) for name in ("place", "thread", "author") if name in changes}
+    inbound = office.inbound(text, **shape).model_copy(update=changes)
+    await office.intake.receive(inbound)
+    await office.completer.step()
+    await office.desk.work_off()
+
+
+async def ticket(office: Office, **changes: Any) -> None:
+    await hear(office, "acme/web please", **{**TICKET, **changes})
+
+
+async def test_a_partial_delivery_is_completed_before_it_is_dealt_with(office: Office) -> None:
+    office.channel.completion = {"title": "Login", "context": "comments", "branch": "dana/login"}
+    await hear(office, "acme/web the text", partial=True)
+    task = await office.task()
+    assert (task.title, task.context, task.branch) == ("Login", "comments", "dana/login")
+
+
+async def test_a_title_makes_a_request_of_a_single_word(office: Office) -> None:
+    await hear(office, "acme/web", title="Stop", topics=("fake:label:x",))
+    assert (await office.task()).title == "Stop"
+
+
+async def test_what_cannot_be_completed_is_tried_again_and_then_goes_on_without(
+    office: Office,
+) -> None:
+    office.channel.fail(AWAY, times=len(PAUSES) + 1)
+    completer = office.completer
+    await office.intake.receive(office.inbound("acme/web fix").model_copy(update={"partial": True}))
+    for pause in (0, *PAUSES):
+        assert await office.tasks() == []
+        office.clock.forward(pause)
+        await completer.step()
+        await office.desk.work_off()
+    assert len(await office.tasks()) == 1
+    assert office.channel.calls == ["complete"] * 4
+
+
+async def test_what_comes_after_a_partial_delivery_waits_for_it(office: Office) -> None:
+    partial = office.inbound("acme/web fix").model_copy(update={"partial": True})
+    later = office.inbound("use the mirror", addressed=False)
+    other = office.inbound("acme/web another", thread="5.0")
+    for inbound in (partial, later, other):
+        await office.intake.receive(inbound)
+    assert await office.desk.work_off() == 1
+    await office.completer.step()
+    await office.desk.work_off()
+    assert len(await office.tasks()) == 2
+    assert await office.inbox_states() == ["done"] * 3
+
+
+async def test_a_sure_suggestion_decides_where_several_are_open(office: Office) -> None:
+    office.channel.suggestion = Suggestion(repo="acme/api", confidence=0.8)
+    await hear(office, "fix it", partial=True, title="Fix it")
+    task = await office.task()
+    assert (task.repo, task.repo_reason) == ("acme/api", "suggested by fake")
+
+
+async def test_an_unsure_suggestion_leads_to_the_question(office: Office) -> None:
+    office.channel.suggestion = Suggestion(repo="acme/api", confidence=0.5)
+    await hear(office, "fix it", partial=True, title="Fix it")
+    assert await office.tasks() == []
+    assert len(await office.questions()) == 1
+
+
+async def test_a_label_of_the_policy_says_which_repository_is_meant(office: Office) -> None:
+    office.policy = policy(web={"default_for": ["fake:label:needs-care"]})
+    await hear(office, "fix it", title="Fix it", topics=("fake:label:Needs Care",))
+    task = await office.task()
+    assert (task.repo, task.repo_reason) == ("acme/web", "the default of fake:label:Needs Care")
+
+
+@pytest.mark.parametrize("state", [TaskState.QUEUED, TaskState.RUNNING])
+async def test_a_ticket_that_is_withdrawn_stops_whoever_did_it(
+    office: Office, state: TaskState
+) -> None:
+    await ticket(office)
+    await office.put(state)
+    await hear(office, "", happening="withdrawn", author="fake:stranger")
+    stopped = {TaskState.QUEUED: TaskState.STOPPED, TaskState.RUNNING: TaskState.STOPPING}
+    assert (await office.task()).state is stopped[state]
+
+
+async def test_a_withdrawal_of_nothing_is_nothing(office: Office) -> None:
+    await hear(office, "", happening="withdrawn")
+    assert await office.inbox_states() == ["ignored"]
+    assert office.channel.posted == []
+
+
+async def test_a_label_starts_work_only_where_the_policy_says_so(office: Office) -> None:
+    label: dict[str, Any] = {**TICKET, "happening": "triggered", "topics": ("fake:label:Errand",)}
+    await hear(office, "acme/web fix it", addressed=False, **label)
+    assert await office.tasks() == []
+    office.policy = policy(triggers=["fake:label:errand"])
+    for _ in range(2):
+        await hear(office, "acme/web fix it", addressed=False, **label)
+    assert [t.title for t in await office.tasks()] == ["Login is flaky"]
+
+
+async def test_a_label_set_by_somebody_who_may_not_start_is_refused(office: Office) -> None:
+    office.policy = policy(triggers=["fake:label:errand"])
+    label: dict[str, Any] = {**TICKET, "happening": "triggered", "topics": ("fake:label:errand",)}
+    await hear(office, "repo=acme/api fix it", author="fake:lee", **label)
+    assert await office.tasks() == []
+    assert (await office.notices())[0].startswith("Refused:")
+
+
+async def test_a_ticket_has_one_errand_at_a_time(office: Office) -> None:
+    await ticket(office)
+    await ticket(office, thread="9.0")
+    assert len(await office.tasks()) == 1
+    await office.send()
+    assert [r.kind for r in office.channel.replies(ELSEWHERE)] == ["notice", "card"]
+    await hear(office, "use the mirror", thread="9.0")
+    assert [c.text for c in await office.open_commands()] == ["use the mirror"]
+
+
+async def test_a_ticket_that_is_delegated_again_goes_on_with_its_branch(office: Office) -> None:
+    await ticket(office)
+    await office.put(TaskState.SUCCEEDED, pull_url="https://example.com/1")
+    await ticket(office, thread="9.0")
+    task = await office.task()
+    assert (task.state, task.round, task.branch) == (TaskState.QUEUED, 2, TICKET["branch"])
+    assert task.conversation.thread == "9.0"
+
+
+@pytest.mark.parametrize(
+    "branch", ["main", "", "--upload-pack=x/y", "a/../b", "a/b.lock", "a/b c", "/a/b", "a/b;c"]
+)
+async def test_a_branch_that_we_would_not_push_is_replaced_by_our_own(
+    office: Office, branch: str
+) -> None:
+    await ticket(office, branch=branch)
+    task = await office.task()
+    assert task.branch == f"errand/{task.id}-login-is-flaky"
+
+
+async def test_a_ticket_waits_for_those_that_block_it_and_starts_by_itself(office: Office) -> None:
+    await ticket(office, waits_for=("FAKE-1", "FAKE-2"))
+    [card] = await office.cards()
+    assert card.doing == "waits for FAKE-1, FAKE-2"
+    vigil = office.vigil
+    office.channel.waits = ("FAKE-2",)
+    assert await vigil.release() == 0
+    assert (await office.task()).waits_for == ("FAKE-2",)
+    office.channel.waits = ()
+    assert await vigil.release() == 0, "it was asked a moment ago"
+    office.clock.forward(ASK_AGAIN.total_seconds())
+    office.channel.fail(AWAY)
+    assert await vigil.release() == 0
+    office.clock.forward(ASK_AGAIN.total_seconds())
+    assert await vigil.release() == 1
+    assert (await office.task()).waits_for == ()
+    assert await office.notices() == ["FAKE-2 is done: this can start now."]
+
+
+async def test_a_waiting_ticket_can_be_stopped(office: Office) -> None:
+    await ticket(office, waits_for=("FAKE-1",))
+    await hear(office, "stop")
+    office.channel.waits = ()
+    await office.vigil.release()
+    assert (await office.task()).state is TaskState.STOPPED
+
+
+async def test_live_work_that_says_nothing_shows_its_card_again(office: Office) -> None:
+    office.channel.silence_seconds = 100
+    await office.hear("acme/web fix it")
+    await office.put(TaskState.RUNNING)
+    await office.send()
+    assert await office.vigil.break_silence() == 0
+    office.clock.forward(101)
+    assert await office.vigil.break_silence() == 1
+    await office.send()
+    assert await office.vigil.break_silence() == 0
+    await office.put(TaskState.SUCCEEDED)
+    office.clock.forward(101)
+    assert await office.vigil.break_silence() == 0
+
+
+async def test_a_task_is_shown_where_the_policy_wants_it_too(office: Office) -> None:
+    office.policy = policy(web={"follow": ["other:C0TEAM", "fake:C0WEB"]})
+    await ticket(office)
+    await office.send()
+    [(conversation, opening)] = office.elsewhere.openings.values()
+    assert (conversation.place, opening.title) == ("C0TEAM", "Login is flaky")
+    assert opening.url == (await office.task()).page
+    assert [r.kind for r in office.elsewhere.replies(conversation)] == ["card"]
+
+
+async def test_both_places_can_steer_and_stop_and_hear_the_end(office: Office) -> None:
+    office.policy = policy(
+        web={"follow": ["other:C0TEAM"]},
+        rules=[
+            {
+                "who": ["*"],
+                "where": ["*"],
+                "repos": ["*"],
+                "agents": ["*"],
+                "may": ["start", "steer", "stop"],
+            }
+        ],
+    )
+    await ticket(office)
+    await office.put(TaskState.RUNNING)
+    await office.send()
+    [(there, _)] = office.elsewhere.openings.values()
+    inbound = office.inbound("use the mirror").model_copy(update={"conversation": there})
+    await office.intake.receive(inbound)
+    await office.desk.work_off()
+    assert [c.text for c in await office.open_commands()] == ["use the mirror"]
+    await office.put(TaskState.SUCCEEDED)
+    async with office.store.begin() as tx:
+        word = Final(outcome="unchanged", text="Nothing.")
+        await end_round(tx, (await office.task()).id, word, now=office.clock.now())
+    await office.send()
+    for channel in (office.channel, office.elsewhere):
+        assert [r for r in channel.replies() if r.kind == "final"] == [word]
+
+
+async def test_a_place_that_cannot_be_opened_is_said(office: Office) -> None:
+    office.policy = policy(web={"follow": ["other:C0GONE"]})
+    office.elsewhere.fail(RejectedError("other", "channel_not_found"))
+    await ticket(office)
+    await office.send()
+    assert "other:C0GONE" in (await office.notices())[0]
+
+
+async def test_what_is_opened_twice_is_followed_once(office: Office) -> None:
+    office.policy = policy(web={"follow": ["other:C0TEAM"]})
+    office.elsewhere.fail(AWAY, after=True)
+    await ticket(office)
+    for _ in range(3):
+        await office.send()
+        office.clock.forward(CALL_SECONDS)
+    assert len(office.elsewhere.openings) == 1
+    assert [r.kind for r in office.elsewhere.replies()] == ["card"]
+
+
+async def test_a_request_that_names_a_ticket_is_shown_on_it(office: Office) -> None:
+    await office.hear("acme/web fix FAKE-12 please")
+    await office.send()
+    [(conversation, _)] = office.elsewhere.openings.values()
+    assert (conversation.place, conversation.thread) == ("FAKE", "FAKE-12")
+
+
+async def test_a_ticket_is_made_of_an_errand_on_request(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    await office.hear("create issue")
+    assert "in which team" in (await office.notices())[0]
+    office.policy = policy(web={"default_for": ["fake:C0WEB", "other:label:x", "other:OPS"]})
+    await office.hear("create an issue")
+    await office.hear("create ticket in eng")
+    await office.send()
+    places = [conversation.place for conversation, _ in office.elsewhere.openings.values()]
+    assert places == ["OPS", "ENG"]
+    assert await office.open_commands() == []
+
+
+async def test_a_card_has_the_address_of_its_page(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    [card] = await office.cards()
+    assert card.url.startswith("http://127.0.0.1:8400/tasks/")
+    assert await office.marks() == {Mark.SEEN}
+    assert HERE.thread == "1.0"
