@@ -20,7 +20,7 @@ from bot.store.engine import Store
 from bot.store.errors import StoreError, StoreRefusedError
 from bot.store.rows import RunRow, TaskRow
 from bot.tasks import end_round
-from runner.protocol import CommandSeen, Egress, EventRecord, Finished, RunKey, Started
+from runner.protocol import Brokered, CommandSeen, Egress, EventRecord, Finished, RunKey, Started
 
 log = structlog.get_logger()
 Entries = dict[str, EventRecord]
@@ -163,6 +163,17 @@ class Applier:
                     decision=egress.verdict,
                     fence=item.run.fence,
                     **egress.model_dump(exclude={"kind", "verdict"}),
+                )
+            case Brokered() as brokered:
+                await record(
+                    tx,
+                    now=item.at,
+                    actor="broker",
+                    action="command",
+                    task=item.run.task,
+                    decision=brokered.verdict,
+                    fence=item.run.fence,
+                    **brokered.model_dump(mode="json", exclude={"kind", "verdict"}),
                 )
             case Finished() as finished:
                 await self._finished(tx, item, finished, now)

@@ -43,5 +43,6 @@ def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
         ),
         runtime=grant.runtime,
         denied_commands=grant.denied_commands,
+        brokered_commands=grant.brokered_commands,
         requester=task.requester_name,
     )

@@ -57,7 +57,9 @@ def launch_for(settings: Settings, wanted: Wanted) -> tuple[Launch, list[str]]:
     launch = launch_of(_task(grant), installation=settings.installation, base_branch="main")
     usable = tuple(c for c in launch.connections if c.secret in settings.secrets)
     left_out = [c.name for c in launch.connections if c not in usable]
-    return launch.model_copy(update={"run": run_key(), "connections": usable}), left_out
+    return launch.model_copy(
+        update={"run": run_key(), "connections": usable, "brokered_commands": ()}
+    ), left_out
 
 
 def spec_of(launch: Launch, *, image: str, mirror: Path, runtime: Runtime) -> SandboxSpec:

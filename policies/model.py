@@ -96,6 +96,16 @@ class SandboxPolicy(_Value):
 class CommandPolicy(_Value):
     deny: tuple[Command, ...] = ()
     """Names of programs that are masked, wherever the image has them."""
+    broker: tuple[Literal["gh"], ...] = ()
+    """Programs of which `serve` runs the reading half, for the repository's own."""
+
+    @model_validator(mode="after")
+    def _either_or(self) -> Self:
+        if both := sorted({*self.deny} & {*self.broker}):
+            raise PydanticCustomError(
+                "both", "{text}", {"text": f"{both[0]} is denied and brokered"}
+            )
+        return self
 
 
 class RepoPolicy(_Value):
@@ -318,6 +328,7 @@ class Grant(_Value):
     publish: GrantPublish
     runtime: Literal["runc", "runsc"] = "runc"
     denied_commands: tuple[str, ...] = ()
+    brokered_commands: tuple[str, ...] = ()
     follow: tuple[str, ...] = ()
     review_state: str = ""
 

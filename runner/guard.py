@@ -23,6 +23,7 @@ def policy_message(
         "egress": list(launch.egress),
         "private": list(launch.private_hosts),
         "connections": [_connection(found, secrets) for found in launch.connections],
+        "broker": list(launch.brokered_commands),
         "publish": launch.publish.model_dump(mode="json"),
         "repo": launch.repo,
         "branch": launch.branch,

@@ -4,11 +4,13 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.protocol import Egress, EventRecord, RunKey
+from runner.protocol import Brokered, Egress, Event, EventRecord, RunKey
 from runner.sandbox import Line, Role
 from runner.session import Session
 
 POLICY_KEY = "policy"
+ARGUMENTS = 20
+ARGUMENT_CHARACTERS = 500
 
 
 class Narration:
@@ -38,19 +40,33 @@ class Narration:
                 self.head = str(fields["head"])
                 self.accepted.set()
             case "decision":
-                return [self._decision(line, fields)]
+                return [self._record(line, _decision(fields))]
+            case "brokered":
+                return [self._record(line, _brokered(fields))]
             case _:
                 pass
         return []
 
-    def _decision(self, line: Line, fields: dict[str, Any]) -> EventRecord:
-        event = Egress(
-            verdict="allow" if fields.get("verdict") == "allow" else "deny",
-            host=str(fields.get("host", ""))[:255],
-            port=int(fields.get("port", 0)),
-            rule=str(fields.get("rule", "")),
-            reason=str(fields.get("reason", "")),
-            address=str(fields.get("address") or ""),
-        )
+    def _record(self, line: Line, event: Event) -> EventRecord:
         at = datetime.fromtimestamp(line.at, UTC)
         return EventRecord(run=self._run, source="gateway", seq=line.n, at=at, event=event)
+
+
+def _decision(fields: dict[str, Any]) -> Egress:
+    return Egress(
+        verdict="allow" if fields.get("verdict") == "allow" else "deny",
+        host=str(fields.get("host", ""))[:255],
+        port=int(fields.get("port", 0)),
+        rule=str(fields.get("rule", "")),
+        reason=str(fields.get("reason", "")),
+        address=str(fields.get("address") or ""),
+    )
+
+
+def _brokered(fields: dict[str, Any]) -> Brokered:
+    return Brokered(
+        tool=str(fields.get("tool", "")),
+        argv=tuple(str(text)[:ARGUMENT_CHARACTERS] for text in fields.get("argv", ())[:ARGUMENTS]),
+        verdict="allow" if fields.get("verdict") == "allow" else "deny",
+        reason=str(fields.get("reason", "")),
+    )

@@ -94,6 +94,8 @@ class Launch(_Value):
     """The least that the policy demands; a worker may demand more."""
     denied_commands: tuple[str, ...] = ()
     """Programs that must not be there."""
+    brokered_commands: tuple[str, ...] = ()
+    """Programs that `serve` runs a part of."""
     requester: str
     """Name for the commit's trailer and for git's committer."""
 
@@ -176,6 +178,16 @@ class Egress(_Value):
     """The address that was dialled."""
 
 
+class Brokered(_Value):
+    """A command that was to be run outside."""
+
+    kind: Literal["brokered"] = "brokered"
+    tool: str
+    argv: tuple[str, ...]
+    verdict: Literal["allow", "deny"]
+    reason: str
+
+
 class CommandSeen(_Value):
     """A command reached the run; it need not be sent again."""
 
@@ -207,7 +219,7 @@ class Finished(_Value):
 
 
 Event = Annotated[
-    Started | Phase | Plan | ToolCall | Said | Usage | Egress | CommandSeen | Finished,
+    Started | Phase | Plan | ToolCall | Said | Usage | Egress | Brokered | CommandSeen | Finished,
     Field(discriminator="kind"),
 ]
 
@@ -238,3 +250,20 @@ class RepoSettings(_Value):
     setup: tuple[str, ...] = ()
     verify: tuple[str, ...] = ()
     agent: str | None = None
+
+
+class Asked(_Value):
+    """A command line that a sandbox wants run outside."""
+
+    tool: str = Field(max_length=100)
+    argv: tuple[str, ...]
+
+
+class Answered(_Value):
+    """What came of it."""
+
+    verdict: Literal["allow", "deny"]
+    reason: str = ""
+    status: int
+    stdout: str = ""
+    stderr: str = ""

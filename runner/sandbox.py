@@ -13,13 +13,13 @@ Kinds of the agent's container: `agent` (`msg`: one JSON-RPC message of the agen
 output; `stream`: `stderr`, if that was asked for apart), `exit` (`key`, `status`, `tail`: a command ended), `stderr` (`text`), `noise` (`text`: a line of the agent that is no JSON),
 `agent_exit` (`status`).
 Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `rule`, `reason`, `address`), `closed` (`host`, `port`, `sent`, `received`),
-`push` (`verdict`, `reason`, `head`).
+`push` (`verdict`, `reason`, `head`), `ask` (`id`, `tool`, `argv`: a command for the broker), `brokered` (`tool`, `argv`, `verdict`, `reason`).
 
 Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes,
 "apart": true to have standard error told apart} and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
-Messages to `init` of the gateway: {"do": "policy", "egress": [...], "private": [...], "publish": {...}, "repo": "owner/name", "branch": "...",
+Messages to `init` of the gateway: {"do": "policy", "egress": [...], "private": [...], "broker": ["gh"], "publish": {...}, "repo": "owner/name", "branch": "...",
 "base": "<sha>", "connections": [{"kind": "llm", "name": "...", "upstream": "https://...", "private": false, "header": "...", "models": [...],
-"secret": <the credential itself>}]}.
+"secret": <the credential itself>}]}, and {"do": "answer", "id": n, "verdict": "...", "reason": "...", "status": n, "stdout": "...", "stderr": "..."}.
 """
 
 from collections.abc import AsyncIterator, Mapping

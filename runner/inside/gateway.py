@@ -22,6 +22,7 @@ from policies.egress import rules_from_json as egress_from_json
 from policies.publish import PublishRules
 from policies.publish import rules_from_json as publish_from_json
 from runner.inside.audit import Audit, Dialled
+from runner.inside.broker import Broker
 from runner.inside.errors import GitReadError
 from runner.inside.githttp import GitEndpoint
 from runner.inside.models import ModelEndpoint
@@ -57,6 +58,7 @@ class Gateway:
         self._connections: Mapping[str, LlmAccess] = {}
         self._slots = threading.BoundedSemaphore(PASSAGES)
         audit = Audit(transcript)
+        self.broker = Broker(transcript)
         self._passage = Passage(
             rules=lambda: self._rules,
             git=GitEndpoint(quarantine=quarantine, transcript=transcript),
@@ -67,6 +69,7 @@ class Gateway:
                 dial=dial,
                 idle_seconds=MODEL_PATIENCE * idle_seconds,
             ),
+            broker=self.broker,
             audit=audit,
             resolve=resolve,
             dial=dial,
@@ -87,6 +90,7 @@ class Gateway:
         except (GitReadError, OSError) as exc:
             return f"the quarantine cannot be made: {exc}"
         self._rules, self._connections = egress, connections
+        self.broker.load(msg.get("broker", []))
         return None
 
     def _open(self, msg: Mapping[str, Any], publish: PublishRules) -> None:
@@ -186,6 +190,9 @@ class _Control:
                 self._transcript.write("noise", text=f"input: {found.text}")
 
     def _act(self, msg: Mapping[str, Any]) -> None:
+        if msg.get("do") == "answer":
+            self._gateway.broker.answer(msg)
+            return
         wrong = self._gateway.load(msg)
         if wrong is None and not self._open:
             self._start()

@@ -8,6 +8,8 @@ from functools import partial
 from policies.connections import DOMAIN
 from policies.egress import Allow, Deny, EgressRules, decide
 from runner.inside.audit import BAD_GATEWAY, FORBIDDEN, Audit, Dialled, refuse
+from runner.inside.broker import HOST as BROKER_HOST
+from runner.inside.broker import Broker
 from runner.inside.errors import BodyError, EgressDeniedError, HeadError, HelloError
 from runner.inside.githttp import HOST as GIT_HOST
 from runner.inside.githttp import GitEndpoint
@@ -24,12 +26,13 @@ _HTTP_PORT = 80
 class Passage:
     """Rules are asked for anew with every connection."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an endpoint each, and what dialling takes
         self,
         *,
         rules: Callable[[], EgressRules],
         git: GitEndpoint,
         models: ModelEndpoint,
+        broker: Broker,
         audit: Audit,
         resolve: Resolve,
         dial: Dial,
@@ -38,6 +41,7 @@ class Passage:
         self._rules = rules
         self._git = git
         self._models = models
+        self._broker = broker
         self._audit = audit
         self._resolve = resolve
         self._dial = dial
@@ -50,6 +54,8 @@ class Passage:
         with contextlib.suppress(OSError, BodyError):
             if dialled == Dialled(host=GIT_HOST, port=_HTTP_PORT):
                 self._serve_git(incoming, dialled)
+            elif dialled == Dialled(host=BROKER_HOST, port=_HTTP_PORT):
+                self._serve_broker(incoming, dialled)
             elif dialled.host.endswith(f".{DOMAIN}") and dialled.port == _HTTP_PORT:
                 self._serve_model(incoming, dialled)
             elif mode == "http":
@@ -63,6 +69,11 @@ class Passage:
         head = self._head(incoming, dialled)
         if head is not None:
             self._git.serve(incoming, head)
+
+    def _serve_broker(self, incoming: Incoming, dialled: Dialled) -> None:
+        head = self._head(incoming, dialled)
+        if head is not None:
+            self._broker.serve(incoming, head)
 
     def _serve_model(self, incoming: Incoming, dialled: Dialled) -> None:
         head = self._head(incoming, dialled)

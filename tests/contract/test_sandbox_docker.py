@@ -298,3 +298,20 @@ async def test_what_a_user_installs_is_found_after_what_the_image_has(rig: Docke
     )
     ended = await run_inside(sandbox, "sh", "-c", script)
     assert ended["tail"] == "mine\n/usr/bin/git\nvenv\n"
+
+
+async def test_gh_is_run_by_whoever_answers_for_it(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec())
+    await sandbox.ensure()
+    policy = {"do": "policy", "egress": [], "private": [], "publish": {}, "broker": ["gh"]}
+    await sandbox.send("gateway", key="policy", to="init", msg=policy)
+    await line(sandbox, "gateway", kind="ready")
+    await line(sandbox, "acceptor", kind="ready")
+    async with asyncio.TaskGroup() as group:
+        said = group.create_task(run_inside(sandbox, "gh", "pr", "view", "it's 7"))
+        asked = (await line(sandbox, "gateway", kind="ask")).model_dump()
+        assert (asked["tool"], asked["argv"]) == ("gh", ["pr", "view", "it's 7"])
+        answer = {"do": "answer", "id": asked["id"], "verdict": "allow", "reason": "", "status": 3}
+        answer |= {"stdout": "Fix the login test\n", "stderr": ""}
+        await sandbox.send("gateway", key="answer:1", to="init", msg=answer)
+    assert (said.result()["status"], said.result()["tail"]) == (3, "Fix the login test\n")

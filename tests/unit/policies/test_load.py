@@ -121,6 +121,11 @@ def test_a_broken_file_is_refused(tmp_path: Path, raw: bytes, said: str) -> None
         ("version: 1\nconnections: {a: 1}", "connections.a: write keys and values here"),
         ("version: 1\nrepos: []", "repos: write keys and values here"),
         (
+            "version: 1\nrepos: {a/b: {forge: local, commands: {deny: [gh], broker: [gh]}}}",
+            "gh is denied and brokered",
+        ),
+        ("version: 1\nrepos: {a/b: {forge: local, commands: {broker: [x]}}}", "commands.broker[0]"),
+        (
             "version: 1\nrepos: {a/b: {forge: local, commands: {deny: [sh]}}}",
             "cannot do without sh",
         ),
