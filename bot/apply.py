@@ -20,7 +20,17 @@ from bot.store.engine import Store
 from bot.store.errors import StoreError, StoreRefusedError
 from bot.store.rows import RunRow, TaskRow
 from bot.tasks import end_round
-from runner.protocol import Brokered, CommandSeen, Egress, EventRecord, Finished, RunKey, Started
+from runner.protocol import (
+    Brokered,
+    CommandSeen,
+    Egress,
+    EventRecord,
+    Finished,
+    Remark,
+    RunKey,
+    Started,
+    Traffic,
+)
 
 log = structlog.get_logger()
 Entries = dict[str, EventRecord]
@@ -174,6 +184,16 @@ class Applier:
                     decision=brokered.verdict,
                     fence=item.run.fence,
                     **brokered.model_dump(mode="json", exclude={"kind", "verdict"}),
+                )
+            case Traffic() | Remark() as told:
+                await record(
+                    tx,
+                    now=item.at,
+                    actor=item.source,
+                    action=told.kind,
+                    task=item.run.task,
+                    fence=item.run.fence,
+                    **told.model_dump(exclude={"kind"}),
                 )
             case Finished() as finished:
                 await self._finished(tx, item, finished, now)

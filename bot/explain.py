@@ -10,7 +10,9 @@ from bot.settings import Settings
 from bot.trial import Wanted, launch_for, message_of
 from policies.connections import DOMAIN
 from policies.egress import Allow, decide, rules_from_json
+from policies.hosts import open_profiles
 
+_UNKNOWN = "what {} open besides is the image's word, which is not asked here"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -31,23 +33,26 @@ def explain(settings: Settings, *, repo: str, url: str, method: str) -> Explanat
         SettingsError: the policy has no such repository, or that is no URL.
         PolicyError: the policy is not as it must be.
     """
-    scheme, host, port = _parts(url)
+    scheme, host, port, path = _parts(url)
     launch, _ = launch_for(settings, Wanted(repo=repo))
     if host.endswith(f".{DOMAIN}"):
         return _connection(host.removesuffix(f".{DOMAIN}"), settings, repo)
-    rules = rules_from_json(message_of(launch.model_copy(update={"connections": ()}), {}))
+    opened = open_profiles(launch.profiles, registries="")
+    without = launch.model_copy(update={"connections": ()})
+    rules = rules_from_json(message_of(without, profiles=opened.rules, secrets={}))
     if rules is None:
         raise SettingsError(f"the gateway would not take the rules for {repo}")
-    answer = decide(rules, scheme=scheme, host=host, port=port)
+    answer = decide(rules, method=method, scheme=scheme, host=host, port=port, path=path)
     if not isinstance(answer, Allow):
-        return Explanation(verdict="deny", reason=answer.reason)
+        note = _UNKNOWN.format(", ".join(opened.empty)) if opened.empty else ""
+        return Explanation(verdict="deny", rule=answer.rule, reason=answer.reason, note=note)
     note = "a private address is open" if answer.private else "only if its address is public"
-    if method != "GET":
-        note += "; every method is open"
+    if answer.mode == "splice":
+        note += "; TLS passes unread, whatever the method and the path"
     return Explanation(verdict="allow", rule=answer.rule, note=note)
 
 
-def _parts(url: str) -> tuple[str, str, int]:
+def _parts(url: str) -> tuple[str, str, int, str]:
     try:
         found = urlsplit(url)
         port = found.port
@@ -55,7 +60,8 @@ def _parts(url: str) -> tuple[str, str, int]:
         raise SettingsError(f"{url!r} is no URL: {error}") from error
     if found.scheme not in _PORTS or not found.hostname:
         raise SettingsError(f"{url!r} is no URL: write http://host/path or https://host/path")
-    return found.scheme, found.hostname, _PORTS[found.scheme] if port is None else port
+    default = _PORTS[found.scheme]
+    return found.scheme, found.hostname, default if port is None else port, found.path or "/"
 
 
 def _connection(name: str, settings: Settings, repo: str) -> Explanation:

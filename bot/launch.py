@@ -25,7 +25,7 @@ def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
         agent=grant.agent,
         agents=tuple(CATALOGUE) if "*" in grant.agents else grant.agents,
         egress=grant.egress,
-        private_hosts=grant.private_hosts,
+        profiles=grant.profiles,
         connections=tuple(Connection(**c.model_dump()) for c in grant.connections),
         limits=RunLimits(
             wall_seconds=limits.wall_minutes * 60,

@@ -19,9 +19,10 @@ from bot.states import TaskState
 from bot.store.rows import TaskRow
 from integrations.channel import Conversation
 from policies.decide import decide
+from policies.hosts import EgressRule
 from policies.load import load_policy, parse_policy
 from policies.model import Ask, Grant, Policy
-from runner.guard import policy_message
+from runner.guard import open_ports, policy_message
 from runner.protocol import Launch, Runtime
 from runner.sandbox import SandboxSpec, stricter
 from runner.trial import host_label, run_key
@@ -62,8 +63,15 @@ def launch_for(settings: Settings, wanted: Wanted) -> tuple[Launch, list[str]]:
     ), left_out
 
 
-def spec_of(launch: Launch, *, image: str, mirror: Path, runtime: Runtime) -> SandboxSpec:
-    """`runtime` is the least that this host demands."""
+def spec_of(
+    launch: Launch,
+    *,
+    image: str,
+    mirror: Path,
+    runtime: Runtime,
+    profiles: Sequence[EgressRule],
+) -> SandboxSpec:
+    """`runtime` is the least that this host demands, `profiles` what those of the launch came to."""
     return SandboxSpec(
         installation=launch.installation,
         host=host_label(),
@@ -73,12 +81,15 @@ def spec_of(launch: Launch, *, image: str, mirror: Path, runtime: Runtime) -> Sa
         limits=launch.limits,
         runtime=stricter(launch.runtime, runtime),
         denied=launch.denied_commands,
+        ports=open_ports(launch, profiles),
     )
 
 
-def message_of(launch: Launch, secrets: Mapping[str, SecretStr]) -> dict[str, Any]:
+def message_of(
+    launch: Launch, *, profiles: Sequence[EgressRule], secrets: Mapping[str, SecretStr]
+) -> dict[str, Any]:
     """A task's, but for the quarantine: there is no branch to push."""
-    return policy_message(launch, base_commit="", secrets=secrets)
+    return policy_message(launch, base_commit="", profiles=profiles, secrets=secrets)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from policies.model import (
-    PROFILES,
     Ask,
     Choice,
     Grant,
@@ -212,8 +211,8 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         agents=("*",) if "*" in rule.agents else rule.agents,
         agent=ask.agent,
         rule=rule_id,
-        egress=_hosts(described),
-        private_hosts=tuple(sorted({h.host for h in described.egress.hosts if h.private})),
+        egress=described.egress.hosts,
+        profiles=described.egress.profiles,
         connections=_connections(policy, described),
         limits=_limits(policy),
         publish=GrantPublish(**described.publish.model_dump()),
@@ -223,11 +222,6 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         follow=tuple(place for place in described.follow if place != ask.where),
         review_state=described.review_state,
     )
-
-
-def _hosts(repo: RepoPolicy) -> tuple[str, ...]:
-    named = {rule.host for rule in repo.egress.hosts}
-    return tuple(sorted(named.union(*(PROFILES.get(p, ()) for p in repo.egress.profiles))))
 
 
 def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantConnection, ...]:

@@ -17,13 +17,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from policies.connections import DEFAULT_HEADER, is_endpoint_name, parse_upstream
+from policies.hosts import PROFILES, EgressRule
 from policies.names import (
     AgentOrAll,
     Command,
     Count,
     Glob,
     Header,
-    Host,
     Name,
     Person,
     Place,
@@ -39,9 +39,6 @@ from policies.names import (
 Action = Literal["start", "steer", "stop"]
 Permission = Literal["start", "steer", "stop", "approve", "settings"]
 Loc = tuple[str | int, ...]
-
-PROFILES: dict[str, tuple[str, ...]] = {"none": ()}
-"""Named lists of hosts that a repository's `egress` may refer to."""
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -65,17 +62,9 @@ class Rule(_Value):
     may: tuple[Permission, ...] = Field(min_length=1)
 
 
-class HostRule(_Value):
-    host: Host
-    methods: tuple[str, ...] | None = None
-    """Kept for later: a list of methods is refused as long as the gateway cannot hold to it."""
-    private: bool = Field(default=False, strict=True)
-    """The name may resolve to a private address."""
-
-
 class RepoEgress(_Value):
     profiles: tuple[str, ...] = ()
-    hosts: tuple[HostRule, ...] = ()
+    hosts: tuple[EgressRule, ...] = ()
 
 
 class PublishPolicy(_Value):
@@ -219,9 +208,10 @@ class Policy(_Value):
             for i, profile in enumerate(repo.egress.profiles):
                 if profile not in PROFILES:
                     yield (*at, "egress", "profiles", i), _unknown_profile(profile)
+            modes: dict[str, str] = {}
             for i, rule in enumerate(repo.egress.hosts):
-                if rule.methods is not None:
-                    yield (*at, "egress", "hosts", i, "methods"), _NO_METHODS
+                if modes.setdefault(rule.host, rule.mode) != rule.mode:
+                    yield (*at, "egress", "hosts", i, "mode"), f"{rule.host} has another mode above"
 
     def _connection_problems(self) -> Iterator[tuple[Loc, str]]:
         for name, connection in self.connections.items():
@@ -248,9 +238,6 @@ class Policy(_Value):
                 if (other := places.setdefault(place, name)) != name:
                     at = ("repos", name, "default_for", i)
                     yield at, f"{other} is the default for {place} already"
-
-
-_NO_METHODS = "the gateway cannot hold a host to methods yet: leave `methods` out, or the host"
 
 
 def _unknown_profile(name: str) -> str:
@@ -321,8 +308,9 @@ class Grant(_Value):
     """The agent that was asked for."""
     rule: str
     """`rules[0]`."""
-    egress: tuple[str, ...]
-    private_hosts: tuple[str, ...]
+    egress: tuple[EgressRule, ...]
+    profiles: tuple[str, ...] = ()
+    """Named lists of hosts; what is in them, the worker says."""
     connections: tuple[GrantConnection, ...] = ()
     limits: GrantLimits
     publish: GrantPublish

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from policies.connections import DOMAIN, is_credential_header
 from policies.egress import canonical_host
+from policies.suffixes import shared_below
 
 _CHANNEL = r"[a-z][a-z0-9_-]{0,31}"
 _WORD = r"[!-)+-~]{1,200}"  # printable ASCII without space and `*`
@@ -92,15 +93,21 @@ def _command(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    if not _is_host(text):
+    name = text.removeprefix("*.")
+    if not _is_host(name):
         raise ValueError(
-            "write one whole host name in small letters, like api.acme.com"
-            " (no wildcard, no address, no port, no URL)"
+            "write one whole host name in small letters, like api.acme.com, or *.acme.com for all below it"
+            " (no address, no port, no URL)"
         )
-    if text.endswith(".internal") and text.count(".") == 1:
+    if name.endswith(".internal") and name.count(".") == 1:
         raise ValueError("NAME.internal is kept for Errand's own endpoints; use a longer name")
-    if text.endswith(f".{DOMAIN}"):
+    if name == DOMAIN or name.endswith(f".{DOMAIN}"):
         raise ValueError(f"NAME.{DOMAIN} is kept for `connections`; use another name")
+    if name != text and (shared := shared_below(name)):
+        raise ValueError(
+            f"anybody can have a name below {shared}, so {text} would open the run to everybody:"
+            " list the hosts that are meant"
+        )
     return text
 
 

@@ -5,16 +5,16 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from pydantic import SecretStr
 
 from runner.errors import SandboxLostError
-from runner.guard import policy_message
-from runner.narration import POLICY_KEY, Narration
+from runner.guard import allow_message, policy_message
+from runner.narration import COMMAND_KEY, POLICY_KEY, Narration
 from runner.outlet import Outlet
 from runner.protocol import Answered, Asked, Command, Finished, Launch
-from runner.rundir import transcript_line
+from runner.rundir import Prepared, transcript_line
 from runner.sandbox import Line, Role, Sandbox
 from runner.station import Pace
 
@@ -28,7 +28,7 @@ class Attendance:
     """May begin anywhere: transcripts are read from their first line, and lines are safe to send again."""
 
     launch: Launch
-    base_commit: str
+    prepared: Prepared
     secrets: Mapping[str, SecretStr] = field(repr=False)
     sandbox: Sandbox
     narration: Narration
@@ -100,15 +100,17 @@ class Attendance:
             self._sent.add(out.key)
 
     async def _pass_on(self) -> None:
-        """Give people's commands to the transcript, where the session finds them."""
+        """Give people's commands to the container that they are for; its transcript confirms them."""
         while True:
             command = await self.commands.get()
-            key = f"cmd:{command.id}"
+            key = f"{COMMAND_KEY}{command.id}"
             if key in self._sent:
                 continue
-            note = {"do": "note", "kind": command.kind, "text": command.text}
+            if command.opening is not None:
+                await self.narration.guarded.wait()
+            role, msg = _message(command)
             try:
-                await self.sandbox.send("agent", key=key, to="init", msg=note)
+                await self.sandbox.send(role, key=key, to="init", msg=msg)
             except SandboxLostError:
                 return
             self._sent.add(key)
@@ -142,7 +144,12 @@ class Attendance:
         raise SandboxLostError(await self._how(role))
 
     async def _send_policy(self) -> None:
-        policy = policy_message(self.launch, base_commit=self.base_commit, secrets=self.secrets)
+        policy = policy_message(
+            self.launch,
+            base_commit=self.prepared.base_commit,
+            profiles=self.prepared.hosts,
+            secrets=self.secrets,
+        )
         await self.sandbox.send("gateway", key=POLICY_KEY, to="init", msg=policy)
 
     async def _handed_in(self, verdict: Finished) -> Finished:
@@ -185,6 +192,12 @@ class Attendance:
 def _asked(line: Line) -> tuple[int, Asked]:
     fields = line.model_extra or {}
     return int(fields["id"]), Asked(tool=fields["tool"], argv=tuple(fields["argv"]))
+
+
+def _message(command: Command) -> tuple[Role, dict[str, Any]]:
+    if command.opening is not None:
+        return "gateway", allow_message(command.opening)
+    return "agent", {"do": "note", "kind": command.kind, "text": command.text}
 
 
 async def _close(lines: AsyncIterator[Line]) -> None:

@@ -1,27 +1,32 @@
 """What a run's gateway is told: policy, and the secrets that the worker has for it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import SecretStr
 
+from policies.hosts import EgressRule
 from runner.agents.catalogue import AgentEntry
 from runner.errors import NotEquippedError
-from runner.protocol import Connection, Launch
+from runner.protocol import Connection, HostOpening, Launch
 
 
 def policy_message(
-    launch: Launch, *, base_commit: str, secrets: Mapping[str, SecretStr]
+    launch: Launch,
+    *,
+    base_commit: str,
+    profiles: Sequence[EgressRule] = (),
+    secrets: Mapping[str, SecretStr],
 ) -> dict[str, Any]:
-    """Holds secrets: for the gateway's standard input only.
+    """Holds secrets: for the gateway's standard input only. `profiles` is what those of the launch came to.
 
     Raises:
         NotEquippedError: a secret is missing on this host.
     """
     return {
         "do": "policy",
-        "egress": list(launch.egress),
-        "private": list(launch.private_hosts),
+        "egress": [rule.model_dump(mode="json") for rule in (*launch.egress, *profiles)],
+        "seconds": launch.limits.wall_seconds,
         "connections": [_connection(found, secrets) for found in launch.connections],
         "broker": list(launch.brokered_commands),
         "publish": launch.publish.model_dump(mode="json"),
@@ -29,6 +34,22 @@ def policy_message(
         "branch": launch.branch,
         "base": base_commit,
     }
+
+
+def allow_message(opening: HostOpening) -> dict[str, Any]:
+    """Opens a host to a gateway that has its policy already, or will have."""
+    return {
+        "do": "allow",
+        "rule": opening.rule().model_dump(mode="json"),
+        "until": opening.expires.timestamp() if opening.expires else None,
+    }
+
+
+def open_ports(launch: Launch, profiles: Sequence[EgressRule]) -> tuple[int, ...]:
+    """Where the acceptor listens, besides HTTP's ports."""
+    rules = (*launch.egress, *profiles)
+    asked = {int(port.partition(":")[2]) for rule in rules for port in rule.ports}
+    return tuple(sorted(asked - {80, 443}))
 
 
 def check_connections(

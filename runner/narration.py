@@ -4,11 +4,23 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.protocol import Brokered, Egress, Event, EventRecord, RunKey
+from runner.protocol import (
+    Brokered,
+    CommandSeen,
+    Egress,
+    Event,
+    EventRecord,
+    Remark,
+    RunKey,
+    Traffic,
+)
 from runner.sandbox import Line, Role
 from runner.session import Session
 
 POLICY_KEY = "policy"
+COMMAND_KEY = "cmd:"
+"""Before the id of what a person wants."""
+PATH_CHARACTERS = 300
 ARGUMENTS = 20
 ARGUMENT_CHARACTERS = 500
 
@@ -43,6 +55,13 @@ class Narration:
                 return [self._record(line, _decision(fields))]
             case "brokered":
                 return [self._record(line, _brokered(fields))]
+            case "closed":
+                return [self._record(line, _traffic(fields))]
+            case "remark":
+                return [self._record(line, Remark(text=str(fields.get("text", ""))))]
+            case "received" if str(fields.get("key", "")).startswith(COMMAND_KEY):
+                seen = CommandSeen(command=str(fields["key"]).removeprefix(COMMAND_KEY))
+                return [self._record(line, seen)]
             case _:
                 pass
         return []
@@ -57,9 +76,12 @@ def _decision(fields: dict[str, Any]) -> Egress:
         verdict="allow" if fields.get("verdict") == "allow" else "deny",
         host=str(fields.get("host", ""))[:255],
         port=int(fields.get("port", 0)),
+        method=str(fields.get("method", "")),
+        path=str(fields.get("path", ""))[:PATH_CHARACTERS],
         rule=str(fields.get("rule", "")),
         reason=str(fields.get("reason", "")),
         address=str(fields.get("address") or ""),
+        count=int(fields.get("count", 1)),
     )
 
 
@@ -68,5 +90,19 @@ def _brokered(fields: dict[str, Any]) -> Brokered:
         tool=str(fields.get("tool", "")),
         argv=tuple(str(text)[:ARGUMENT_CHARACTERS] for text in fields.get("argv", ())[:ARGUMENTS]),
         verdict="allow" if fields.get("verdict") == "allow" else "deny",
+        reason=str(fields.get("reason", "")),
+    )
+
+
+def _traffic(fields: dict[str, Any]) -> Traffic:
+    return Traffic(
+        host=str(fields.get("host", ""))[:255],
+        port=int(fields.get("port", 0)),
+        rule=str(fields.get("rule", "")),
+        address=str(fields.get("address") or ""),
+        requests=int(fields.get("requests", 0)),
+        sent=int(fields.get("sent", 0)),
+        received=int(fields.get("received", 0)),
+        milliseconds=int(fields.get("ms", 0)),
         reason=str(fields.get("reason", "")),
     )

@@ -2,10 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import override
+
+from policies.hosts import EgressRule
 
 
 class _Value(BaseModel):
@@ -83,10 +85,10 @@ class Launch(_Value):
     """The agent that was asked for; None leaves it to `.errand.yml`, then to the first of `agents`."""
     agents: tuple[str, ...]
     """The agents that the grant allows."""
-    egress: tuple[str, ...]
-    """Exact hosts that the run may reach on 443 and 80."""
-    private_hosts: tuple[str, ...] = ()
-    """Hosts of `egress` that may resolve to private addresses."""
+    egress: tuple[EgressRule, ...]
+    """What the run may reach."""
+    profiles: tuple[str, ...] = ()
+    """Named lists of hosts that it may reach besides: the worker knows what is in them."""
     connections: tuple[Connection, ...] = ()
     limits: RunLimits = RunLimits()
     publish: PublishLimits = PublishLimits()
@@ -166,16 +168,49 @@ class Usage(_Value):
 
 
 class Egress(_Value):
-    """A decision of the gateway."""
+    """A decision of the gateway: the first of a connection and a method, and every one that says no."""
 
     kind: Literal["egress"] = "egress"
     verdict: Literal["allow", "deny"]
     host: str
     port: int
+    method: str = ""
+    """Empty where nothing was read: TLS that passes through, or a connection that was denied before a request."""
+    path: str = ""
+    """Without the query."""
     rule: str
+    """What allowed it, or came nearest to it."""
     reason: str
+    """Why not."""
     address: str = ""
-    """The address that was dialled."""
+    """The address that is dialled."""
+    count: int = Field(default=1, ge=1)
+    """The same was decided so many times: what is denied over and over is told once in a while."""
+
+
+class Traffic(_Value):
+    """What went through a connection, told at its end."""
+
+    kind: Literal["traffic"] = "traffic"
+    host: str
+    port: int
+    rule: str
+    address: str = ""
+    requests: int = 0
+    """Zero where nothing was read."""
+    sent: int
+    """Bytes of the agent."""
+    received: int
+    milliseconds: int = 0
+    reason: str = ""
+    """Why it ended, unless it just ended."""
+
+
+class Remark(_Value):
+    """Something that the record of the run should hold: a policy that was not taken, a profile without hosts."""
+
+    kind: Literal["remark"] = "remark"
+    text: str
 
 
 class Brokered(_Value):
@@ -219,7 +254,18 @@ class Finished(_Value):
 
 
 Event = Annotated[
-    Started | Phase | Plan | ToolCall | Said | Usage | Egress | Brokered | CommandSeen | Finished,
+    Started
+    | Phase
+    | Plan
+    | ToolCall
+    | Said
+    | Usage
+    | Egress
+    | Traffic
+    | Remark
+    | Brokered
+    | CommandSeen
+    | Finished,
     Field(discriminator="kind"),
 ]
 
@@ -234,13 +280,42 @@ class EventRecord(_Value):
     event: Event
 
 
+class HostOpening(_Value):
+    """A host that people opened to a live run. One whole name: only a policy has wildcards."""
+
+    host: str
+    ports: tuple[str, ...] = ("https:443", "http:80")
+    methods: tuple[str, ...] | None = None
+    """None: every method."""
+    expires: datetime | None = None
+    """None: with the run."""
+
+    @model_validator(mode="after")
+    def _is_a_rule(self) -> Self:
+        if self.host.startswith("*"):
+            raise ValueError("an opening names one host")
+        self.rule()
+        return self
+
+    def rule(self) -> EgressRule:
+        return EgressRule(host=self.host, ports=self.ports, methods=self.methods)
+
+
 class Command(_Value):
     """Something that a person wants a live run to know. Sent until a `CommandSeen` comes back."""
 
     id: str
     run: RunKey
-    kind: Literal["stop", "steer"]
+    kind: Literal["stop", "steer", "allow"]
     text: str = ""
+    opening: HostOpening | None = None
+    """With `allow`, and with nothing else."""
+
+    @model_validator(mode="after")
+    def _opens_or_does_not(self) -> Self:
+        if (self.kind == "allow") != (self.opening is not None):
+            raise ValueError("`opening` goes with `allow`")
+        return self
 
 
 class RepoSettings(_Value):

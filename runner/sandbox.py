@@ -12,14 +12,16 @@ out), `fatal` (`reason`; the container ends).
 Kinds of the agent's container: `agent` (`msg`: one JSON-RPC message of the agent), `output` (`key`, `text`: a piece of a command's
 output; `stream`: `stderr`, if that was asked for apart), `exit` (`key`, `status`, `tail`: a command ended), `stderr` (`text`), `noise` (`text`: a line of the agent that is no JSON),
 `agent_exit` (`status`).
-Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `rule`, `reason`, `address`), `closed` (`host`, `port`, `sent`, `received`),
-`push` (`verdict`, `reason`, `head`), `ask` (`id`, `tool`, `argv`: a command for the broker), `brokered` (`tool`, `argv`, `verdict`, `reason`).
+Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `method`, `path`, `rule`, `reason`, `address`, `count`), `closed` (`host`, `port`,
+`rule`, `address`, `requests`, `sent`, `received`, `ms`, `reason`), `push` (`verdict`, `reason`, `head`), `remark` (`text`: what the record should hold),
+`ask` (`id`, `tool`, `argv`: a command for the broker), `brokered` (`tool`, `argv`, `verdict`, `reason`).
 
 Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes,
 "apart": true to have standard error told apart} and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
-Messages to `init` of the gateway: {"do": "policy", "egress": [...], "private": [...], "broker": ["gh"], "publish": {...}, "repo": "owner/name", "branch": "...",
-"base": "<sha>", "connections": [{"kind": "llm", "name": "...", "upstream": "https://...", "private": false, "header": "...", "models": [...],
-"secret": <the credential itself>}]}, and {"do": "answer", "id": n, "verdict": "...", "reason": "...", "status": n, "stdout": "...", "stderr": "..."}.
+Messages to `init` of the gateway: {"do": "policy", "egress": [<fields of policies.hosts.EgressRule>], "seconds": <how long the run may take>,
+"broker": ["gh"], "publish": {...}, "repo": "owner/name", "branch": "...", "base": "<sha>", "connections": [{"kind": "llm", "name": "...", "upstream": "https://...", "private": false, "header": "...", "models": [...],
+"secret": <the credential itself>}]}, {"do": "allow", "rule": <as in `egress`>, "until": <Unix time or null>}, which opens one host more, and
+{"do": "answer", "id": n, "verdict": "...", "reason": "...", "status": n, "stdout": "...", "stderr": "..."}.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -50,6 +52,8 @@ class SandboxSpec(BaseModel):
     """What runs the agent's container."""
     denied: tuple[str, ...] = ()
     """Names of programs that are masked in the agent's container."""
+    ports: tuple[int, ...] = ()
+    """Where the agent may connect to, besides HTTP's; nothing else in its container can listen there."""
 
 
 class Line(BaseModel):
@@ -113,6 +117,9 @@ class SandboxBackend(Protocol):
 
     async def discard(self, leftover: Leftover) -> None:
         """Remove a sandbox by what was found. Safe twice."""
+
+    async def registries(self, image: str) -> str:
+        """What an image says of its package managers' hosts (JSON); empty if it says nothing or is not there."""
 
     async def check(self) -> list[str]:
         """Problems that `errand doctor` should name, each with what to do; empty if all is well."""

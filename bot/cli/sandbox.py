@@ -14,6 +14,7 @@ from bot.settings import Settings, load_settings
 from bot.signals import run_until_signalled
 from bot.trial import Wanted, empty_mirror, launch_for, message_of, spec_of
 from bot.workshop import open_sandboxes
+from policies.hosts import open_profiles
 from runner import trial
 from runner.images.build import ensure_image
 from runner.images.context import DEFAULT, IMAGES
@@ -101,11 +102,21 @@ async def _try(
         inform(f"errand: without the connection {name}, whose secret is not here")
     tag = _image(image, settings)
     with empty_mirror() as mirror, closing(open_sandboxes(settings)) as backend:
+        registries = await backend.registries(tag) if launch.profiles else ""
+        opened = open_profiles(launch.profiles, registries=registries)
+        for name in opened.empty:
+            inform(f"errand: the profile {name} opens nothing: the image names no hosts for it")
         told.status = await trial.run(
             backend,
             trial.Trial(
-                spec=spec_of(launch, image=tag, mirror=mirror, runtime=settings.work.runtime),
-                policy=message_of(launch, settings.secrets),
+                spec=spec_of(
+                    launch,
+                    image=tag,
+                    mirror=mirror,
+                    runtime=settings.work.runtime,
+                    profiles=opened.rules,
+                ),
+                policy=message_of(launch, profiles=opened.rules, secrets=settings.secrets),
                 argv=command,
                 seconds=seconds,
                 said=told.said,

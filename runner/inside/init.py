@@ -17,6 +17,7 @@ from runner.inside import execs
 from runner.inside.agent import Agent
 from runner.inside.children import ENV, Children
 from runner.inside.containment import breaches, look
+from runner.inside.trust import TRUST_ENV
 from runner.inside.wire import FATAL_STATUS, TOTAL_BYTES, Junk, Letter, Transcript, leave, letters
 
 _GRACE_SECONDS = 2.0
@@ -109,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         transcript.fatal("; ".join(wrong))
         sys.exit(FATAL_STATUS)
     # Last on the path: what a user installs comes after what the image has.
-    env = {**ENV, "HOME": args.home, "PATH": f"{ENV['PATH']}:{args.home}/.local/bin"}
+    path = f"{ENV['PATH']}:{args.home}/.local/bin"
+    env = {**ENV, **TRUST_ENV, "HOME": args.home, "PATH": path}
     init = Init(transcript=transcript, children=children, env=env)
     for work in (init.read, init.run_execs):
         threading.Thread(target=work, daemon=True).start()

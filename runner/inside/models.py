@@ -107,7 +107,7 @@ def _allow(access: LlmAccess) -> Allow:
     return Allow(
         host=upstream.host,
         port=upstream.port,
-        mode="http",
+        scheme=upstream.scheme,
         rule=access.rule,
         private=access.private,
     )

@@ -11,6 +11,7 @@ import pytest
 from runner.docker import spec as specs
 from runner.docker.containers import make_container, make_volume
 from runner.errors import NotEquippedError, SandboxStartError
+from runner.inside.trust import TRUST_ENV
 from runner.sandbox import Sandbox
 from tests.support.docker_host import (
     IMAGE_SECONDS,
@@ -126,7 +127,7 @@ async def test_the_agent_finds_itself_contained(rig: DockerRig) -> None:
         "sockets": [],
         "host": "sandbox",
         "mounts": found["mounts"],
-        "environment": ["GIT_TERMINAL_PROMPT", "HOME", "LANG", "PATH", "TERM"],
+        "environment": sorted(["GIT_TERMINAL_PROMPT", "HOME", "LANG", "PATH", "TERM", *TRUST_ENV]),
     }
 
 
@@ -169,7 +170,7 @@ async def test_a_full_workspace_is_an_error_and_no_more(rig: DockerRig) -> None:
 async def test_a_name_that_policy_does_not_list_is_refused_by_the_gateway(rig: DockerRig) -> None:
     sandbox = rig.backend.open(rig.spec())
     await sandbox.ensure()
-    policy = {"do": "policy", "egress": [], "private": [], "publish": {}}
+    policy = {"do": "policy", "egress": [], "publish": {}}
     await sandbox.send("gateway", key="policy", to="init", msg=policy)
     await line(sandbox, "gateway", kind="ready")
     await line(sandbox, "acceptor", kind="ready")
@@ -180,6 +181,28 @@ async def test_a_name_that_policy_does_not_list_is_refused_by_the_gateway(rig: D
     decision = await line(sandbox, "gateway", kind="decision")
     assert decision.model_dump()["host"] == "never.example.test"
     assert decision.model_dump()["verdict"] == "deny"
+
+
+async def test_the_agent_trusts_what_the_gateway_says_over_tls(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec())
+    await sandbox.ensure()
+    policy = {"do": "policy", "egress": [], "publish": {}, "seconds": 60}
+    await sandbox.send("gateway", key="policy", to="init", msg=policy)
+    await line(sandbox, "gateway", kind="ready")
+    await line(sandbox, "acceptor", kind="ready")
+    ended = await run_inside(
+        sandbox, "curl", "-sS", "-w", " %{http_code}", "https://never.example.test/a", key="curl"
+    )
+    assert "never.example.test is not on the list of hosts" in ended["tail"]
+    assert ended["tail"].endswith(" 403")
+    read = "import urllib.request as u\ntry:\n    u.urlopen('https://never.example.test/')\nexcept OSError as e:\n    print(e)"
+    ended = await run_inside(sandbox, "python3", "-c", read, key="python")
+    assert ended["tail"] == "HTTP Error 403: Forbidden\n"
+    script = "cd /run/trust && ls && (touch x 2>&1 || true) && cat errand.pem"
+    said = (await run_inside(sandbox, "sh", "-c", script, key="files"))["tail"]
+    assert said.startswith("bundle.jks\nbundle.pem\nerrand.pem\n")
+    assert "Read-only file system" in said
+    assert "PRIVATE KEY" not in said
 
 
 async def test_a_container_that_differs_from_its_specification_is_removed(rig: DockerRig) -> None:

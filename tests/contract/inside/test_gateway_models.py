@@ -166,7 +166,7 @@ def test_chunks_are_understood_and_what_follows_the_body_is_not_forwarded(
     ("raw", "why"),
     [
         (post(target="/v1/files"), "does not offer /v1/files"),
-        (post(target="/v1/messages/../files"), "does not offer"),
+        (post(target="/v1/messages/../files"), "read in two ways"),
         (post().replace(b"POST", b"GET"), "takes POST only"),
         (post(b'{"model": "gpt-9"}'), "does not offer the model 'gpt-9'"),
         (post(b'{"model": "claude-a", "model": "x"}'), "names one model"),
@@ -319,7 +319,7 @@ def test_a_policy_with_a_broken_connection_is_not_taken_and_not_repeated(
     run, _ = modelled
     rules = policy(ALLOWED, connections=[connection(header="host", secret="sk-other")])
     run.gateway.send("later", rules)
-    run.gateway.wait_line("noise")
+    run.gateway.wait_line("remark")
     assert "sk-other" not in json.dumps(run.gateway.lines)
     assert request(run, post(), host=HOST).endswith(b"ok")
 

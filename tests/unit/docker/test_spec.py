@@ -141,8 +141,8 @@ def test_only_the_gateway_has_a_network_and_only_it_and_the_acceptor_share_the_s
     mounts = {role: {m["Target"] for m in host["Mounts"]} for role, host in hosts.items()}
     assert mounts == {
         "acceptor": {"/run/egress"},
-        "gateway": {"/run/egress", "/mirror"},
-        "agent": {"/mirror"},
+        "gateway": {"/run/egress", "/run/trust", "/mirror"},
+        "agent": {"/run/trust", "/mirror"},
     }
 
 

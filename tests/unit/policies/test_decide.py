@@ -34,8 +34,11 @@ def test_a_grant_carries_all_that_a_run_needs() -> None:
     assert (grant.repo, grant.forge, grant.rule) == ("acme/web", "github", "rules[0]")
     assert (grant.agents, grant.agent) == (("claude-code",), None)
     assert grant.repo_reason == "named in the request"
-    assert grant.egress == ("db.corp.acme.com", "registry.acme.com")
-    assert grant.private_hosts == ("db.corp.acme.com",)
+    assert [(rule.host, rule.private) for rule in grant.egress] == [
+        ("registry.acme.com", False),
+        ("db.corp.acme.com", True),
+    ]
+    assert grant.profiles == ("none",)
     assert (grant.limits.wall_minutes, grant.limits.memory_mib) == (30, 3814)
     assert (grant.limits.disk_mib, grant.limits.turns) == (8192, 20)
     assert grant.publish.protected == ("infra/**",)

@@ -8,7 +8,8 @@ from policies.decide import decide
 from policies.errors import PolicyFileError
 from policies.load import MAX_BYTES, load_policy
 from policies.model import Ask, LlmConnection, Refusal, TcpConnection
-from tests.unit.policies.samples import TEAM, patient, policy_of
+from tests.support.fuzz import patient
+from tests.unit.policies.samples import TEAM, policy_of
 
 
 def refused(text: str) -> str:
@@ -203,13 +204,21 @@ def test_only_owner_and_name_make_a_repository(name: str) -> None:
         ("forge: gitlab", "repos.acme/web.forge: input should be 'local' or 'github'"),
         ("default_for: [x]", "repos.acme/web: add `forge`"),
         (
-            "forge: local, egress: {profiles: [node]}",
-            "profiles[0]: there is no profile 'node': known are none",
+            "forge: local, egress: {profiles: [perl]}",
+            "profiles[0]: there is no profile 'perl': known are debian, github-read, go, n",
         ),
         ("forge: local, connections: [llm]", "connections[0]: there is no connection llm"),
         (
-            "forge: local, egress: {hosts: [{host: a.acme.com, methods: [GET]}]}",
-            "hosts[0].methods: the gateway cannot",
+            "forge: local, egress: {hosts: [{host: a.acme.com, methods: [get]}]}",
+            "hosts[0].methods[0]: write a method in capitals",
+        ),
+        (
+            "forge: local, egress: {hosts: [{host: a.acme.com, mode: splice, methods: [GET]}]}",
+            "hosts[0]: what passes unread",
+        ),
+        (
+            "forge: local, egress: {hosts: [{host: a.acme.com}, {host: a.acme.com, mode: splice}]}",
+            "hosts[1].mode: a.acme.com has another mode above",
         ),
         ("forge: local, egress: {hosts: [a.acme.com]}", "hosts[0]: write keys and values here"),
         ("forge: local, publish: {max_bytes: 5 parsecs}", "publish.max_bytes: write a size"),
@@ -223,7 +232,9 @@ def test_a_wrong_repository_is_named(body: str, said: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "*.acme.com",
+        "*.com",
+        "*.github.io",
+        "a.*.com",
         "ACME.com",
         "acme.com.",
         "localhost",
