@@ -24,8 +24,9 @@ from bot.intake import Intake, Signal
 from bot.outbox import Outbox
 from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
-from bot.settings import Settings, worker_token
+from bot.settings import Settings, vault_key, worker_token
 from bot.store.engine import Store
+from bot.vault import Vault
 from bot.vigil import Vigil
 from bot.web import create_app, serve_http
 from bot.worker_api import WorkerApi
@@ -34,6 +35,7 @@ from integrations.console.channel import ConsoleChannel
 from integrations.forge import Forge
 from integrations.github.forge import GitHubForge
 from integrations.github.reading import GitHubReading
+from integrations.linear.channel import LinearChannel
 from integrations.localforge.forge import LocalForge
 from integrations.localforge.reading import LocalReading
 from integrations.reading import Reading
@@ -87,13 +89,30 @@ async def _keep_going(loop: Loop) -> None:
             return
 
 
-def open_channels(settings: Settings) -> dict[str, Channel]:
+def open_channels(settings: Settings, store: Store) -> dict[str, Channel]:
+    """`store`: where what they must remember is kept, encrypted."""
     channels: dict[str, Channel] = {}
     if settings.slack is not None:
         channels["slack"] = SlackChannel(settings.slack)
     else:
         log.info("channel_off", channel="slack", hint="set ERRAND_SLACK__BOT_TOKEN to turn it on")
+    if (linear := open_linear(settings, store)) is not None:
+        channels["linear"] = linear
+    else:
+        log.info("channel_off", channel="linear", hint="errand linear setup says how to turn it on")
     return channels
+
+
+def open_linear(settings: Settings, store: Store) -> LinearChannel | None:
+    if settings.linear is None:
+        return None
+    notes = Vault(store, vault_key(settings))
+    return LinearChannel(settings.linear, notes=notes, public_url=settings.public_url)
+
+
+def trackers_of(channels: Mapping[str, Channel]) -> dict[str, Tracker]:
+    """Those channels that are a place for tickets besides."""
+    return {name: found for name, found in channels.items() if isinstance(found, LinearChannel)}
 
 
 def open_forges(settings: Settings) -> dict[str, Forge]:
@@ -131,8 +150,7 @@ async def open_services(
         await store.upgrade()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
-        channels = open_channels(settings) | {c.name: c for c in more_channels}
-        trackers: dict[str, Tracker] = {}
+        channels = open_channels(settings, store) | {c.name: c for c in more_channels}
         forges = open_forges(settings)
         for channel in channels.values():
             stack.push_async_callback(channel.close)
@@ -145,7 +163,7 @@ async def open_services(
                 store=store,
                 bus=bus,
                 channels=channels,
-                trackers=trackers,
+                trackers=trackers_of(channels),
                 forges=forges,
                 alone=only_one,
             )

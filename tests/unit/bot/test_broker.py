@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,6 +7,9 @@ from bot.broker import MOST_CHARACTERS, Broker
 from bot.store.rows import TaskRow
 from integrations.reading import Check
 from integrations.testing_forge import FakeReading
+from policies.decide import decide
+from policies.load import parse_policy
+from policies.model import Ask
 from runner.protocol import Answered, Asked
 from tests.support.discussions import A_PULL, AN_ISSUE
 from tests.support.store import a_task
@@ -16,14 +20,16 @@ READING = FakeReading(
     patches={("acme/web", 7): "x" * (MOST_CHARACTERS + 1)},
     runs={("acme/web", 7): [Check(name="test", state="success", url="https://ci.test/1")]},
 )
-GRANT: dict[str, Any] = {
-    "action": "start", "repo": "acme/web", "repo_reason": "", "forge": "local", "agents": ["*"], "agent": None,
-    "rule": "rules[0]", "egress": [], "private_hosts": [], "brokered_commands": ["gh"],
-    "limits": {
-        "wall_minutes": 1, "cost_usd": 1.0, "turns": 1, "memory_mib": 128, "cpus": 1.0, "pids": 32, "disk_mib": 64,
-    },
-    "publish": {"protected": [], "max_files": 1, "max_bytes": 1, "max_commits": 1, "draft": False},
-}  # fmt: skip
+POLICY = parse_policy(
+    """
+version: 1
+rules: [{who: ["*"], where: ["*"], repos: ["*"], agents: ["*"], may: [start]}]
+repos: {acme/web: {forge: local, commands: {broker: [gh]}}}
+""",
+    path=Path("policy.yml"),
+)
+GRANTED = decide(POLICY, Ask(person="slack:U0DANA", where="slack:C0WEB", action="start"))
+GRANT: dict[str, Any] = GRANTED.model_dump(mode="json")
 
 
 def a_row(**changes: Any) -> TaskRow:

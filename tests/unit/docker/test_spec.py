@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from runner.docker import spec as specs
+from runner.docker.compare import mismatches
 from runner.docker.seccomp import profile
-from runner.docker.spec import ROLES, Wanted, mismatches
+from runner.docker.spec import ROLES, Wanted
 from runner.errors import SandboxStartError
 from runner.protocol import RunKey, RunLimits
 from runner.sandbox import Role, SandboxSpec
