@@ -6,12 +6,10 @@ Policy comes on standard input, never by environment or arguments. Without one, 
 import argparse
 import contextlib
 import datetime as dt
-import json
 import os
 import queue
 import signal
 import socket
-import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +24,13 @@ from policies.egress import rules_from_json as egress_from_json
 from policies.publish import PublishRules
 from policies.publish import rules_from_json as publish_from_json
 from runner.inside import trust
-from runner.inside.audit import QUIET_SECONDS, Audit, Dialled
+from runner.inside.audit import QUIET_SECONDS, Audit
 from runner.inside.broker import Broker
 from runner.inside.budget import Budget, Pace
 from runner.inside.errors import CertificateError, GitReadError
 from runner.inside.exchange import Means
 from runner.inside.githttp import GitEndpoint
+from runner.inside.handover import listen, take, uid_of
 from runner.inside.models import ModelEndpoint
 from runner.inside.openings import Openings
 from runner.inside.passage import Passage
@@ -42,12 +41,8 @@ from runner.inside.tls import Disguise, outward
 from runner.inside.wire import Letter, Transcript, letters
 
 PASSAGES = 64
-_BACKLOG = 128
-_MESSAGE_BYTES = 1024
 # A model that does not stream is silent while it thinks.
 MODEL_PATIENCE = 2
-_HAND_SECONDS = 5.0
-_CREDENTIALS = struct.Struct("3i")
 _DAY_SECONDS = 24 * 3600
 _YEAR_SECONDS = 366 * _DAY_SECONDS
 _CODE = Path(__file__).resolve().parents[2]
@@ -196,7 +191,7 @@ class Gateway:
     def _serve(self, peer: socket.socket, uid: int) -> None:
         try:
             with peer, contextlib.suppress(OSError):
-                taken = _take(peer) if _uid(peer) == uid else None
+                taken = take(peer) if uid_of(peer) == uid else None
             if taken is not None:
                 self._passage.serve(*taken)
         finally:
@@ -213,48 +208,6 @@ def _prepare(makers: "queue.SimpleQueue[_Maker | ImportError]") -> None:
         makers.put(Authority)
     # Whom hosts are certified by is needed a little later only.
     outward()
-
-
-def _uid(peer: socket.socket) -> int:
-    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(raw)[1])
-
-
-def _take(peer: socket.socket) -> tuple[socket.socket, Dialled] | None:
-    """The socket and where it was going; None if the message is not what the acceptor sends."""
-    peer.settimeout(_HAND_SECONDS)
-    message, fds, _flags, _address = socket.recv_fds(peer, _MESSAGE_BYTES, 1)
-    dialled = _dialled(message)
-    if len(fds) != 1 or dialled is None:
-        for fd in fds:
-            os.close(fd)
-        return None
-    return socket.socket(fileno=fds[0]), dialled
-
-
-def _dialled(message: bytes) -> Dialled | None:
-    try:
-        data = json.loads(message)
-    except ValueError:
-        return None
-    if not isinstance(data, dict):
-        return None
-    host, port = data.get("host"), data.get("port")
-    if not isinstance(host, str) or type(port) is not int:
-        return None
-    return Dialled(host=host, port=port)
-
-
-def listen(path: Path) -> socket.socket:
-    """A socket that accepts from the moment its name is there."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(fresh))
-    fresh.chmod(0o666)
-    listener.listen(_BACKLOG)
-    fresh.replace(path)
-    return listener
 
 
 class _Control:

@@ -11,6 +11,8 @@ from runner.inside.sni import HELLO_BYTES, Hello, read_hello
 
 HELLO_SECONDS = 5.0
 HEAD_SECONDS = 10.0
+KEEP_SECONDS = 60.0
+"""Between two requests: an idle client holds a place that others wait for."""
 _LEAST_SECONDS = 0.001
 _TLS = b"\x16"
 
@@ -62,7 +64,7 @@ class Incoming(Reader):
         """As `head`, for a client that may take its time before it says anything more."""
         if not self.buffer:
             try:
-                self.sock.settimeout(self.idle_seconds)
+                self.sock.settimeout(min(self.idle_seconds, KEEP_SECONDS))
                 self.buffer = self.sock.recv(HELLO_BYTES)
             except TimeoutError:
                 return None

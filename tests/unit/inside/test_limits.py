@@ -92,6 +92,9 @@ def test_the_same_host_opened_again_counts_from_then() -> None:
     assert clocks.opens("a.com")
 
 
+ODD_ENDS: list[object] = ["1060", True, [], 1049, 0, float("nan")]
+
+
 @pytest.mark.parametrize(
     "msg",
     [
@@ -101,7 +104,7 @@ def test_the_same_host_opened_again_counts_from_then() -> None:
         opening("10.0.0.1"),
         opening(mode="splice"),
         opening(private=True),
-        *(opening(until=until) for until in ("1060", True, [], 1049, 0, float("nan"))),
+        *(opening(until=until) for until in ODD_ENDS),
     ],
 )
 def test_an_opening_that_is_not_right_opens_nothing(msg: dict[str, Any]) -> None:

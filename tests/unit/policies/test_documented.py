@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from policies.hosts import PROFILES
 from policies.load import parse_policy
 from runner.repo_settings import parse
 
@@ -13,8 +14,19 @@ EXAMPLES = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
 def test_the_documented_policy_can_be_used() -> None:
     policy = parse_policy(EXAMPLES[0], path=DOCUMENT)
     assert len(policy.rules) == 2
-    assert policy.repos["acme/web"].publish.max_bytes == 5_000_000
-    assert policy.repos["acme/web"].commands.deny == ("curl", "ssh")
+    web = policy.repos["acme/web"]
+    assert web.publish.max_bytes == 5_000_000
+    assert web.commands.deny == ("curl", "ssh")
+    assert web.egress.profiles == ("node",)
+    assert [rule.mode for rule in web.egress.hosts] == ["inspect"] * 3 + ["splice"]
+
+
+def test_the_documented_profiles_are_those_that_there_are() -> None:
+    table = DOCUMENT.read_text().partition("| profile |")[2].partition("\n\n")[0]
+    named = {
+        name for row in table.splitlines()[1:] for name in re.findall(r"`([a-z-]+)`", row[:40])
+    }
+    assert named == set(PROFILES)
 
 
 def test_the_documented_repository_settings_can_be_used() -> None:
