@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import words
 from bot.answers import Answers, seq_of
+from bot.approvals import Rulings
 from bot.completion import held_back
 from bot.intake import Signal, utc_now
 from bot.mirrors import Mirrors
@@ -135,6 +136,10 @@ class Desk:
             return await self._triggered(tx, inbound, task, request)
         if task is None:
             return await self._without_task(tx, inbound, request)
+        ruling = None if inbound.title else words.ruling_in(inbound.text)
+        if ruling is not None:
+            await Rulings(answers=self._answers).take(tx, inbound, task, ruling)
+            return True
         return await self._about(tx, inbound, task, request)
 
     async def _about(

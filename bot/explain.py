@@ -1,5 +1,6 @@
 """What a gateway would decide on a URL, asked of the very function that it asks."""
 
+from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -8,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from bot.errors import SettingsError
 from bot.settings import Settings
 from bot.trial import Wanted, launch_for, message_of
-from policies.connections import DOMAIN
+from policies.connections import DOMAIN, endpoint
 from policies.egress import Allow, decide, rules_from_json
 from policies.hosts import open_profiles
+from runner.protocol import Launch
 
 _UNKNOWN = "what {} open besides is the image's word, which is not asked here"
 _PORTS = {"http": 80, "https": 443}
@@ -34,9 +36,9 @@ def explain(settings: Settings, *, repo: str, url: str, method: str) -> Explanat
         PolicyError: the policy is not as it must be.
     """
     scheme, host, port, path = _parts(url)
-    launch, _ = launch_for(settings, Wanted(repo=repo))
+    launch, left_out = launch_for(settings, Wanted(repo=repo))
     if host.endswith(f".{DOMAIN}"):
-        return _connection(host.removesuffix(f".{DOMAIN}"), settings, repo)
+        return _connection(host, launch, left_out)
     opened = open_profiles(launch.profiles, registries="")
     without = launch.model_copy(update={"connections": ()})
     rules = rules_from_json(message_of(without, profiles=opened.rules, secrets={}))
@@ -64,12 +66,16 @@ def _parts(url: str) -> tuple[str, str, int, str]:
     return found.scheme, found.hostname, default if port is None else port, found.path or "/"
 
 
-def _connection(name: str, settings: Settings, repo: str) -> Explanation:
-    launch, left_out = launch_for(settings, Wanted(repo=repo))
-    if name in left_out:
-        note = "its secret is not on this machine: a worker needs it"
-        return Explanation(verdict="allow", rule=f"connection:{name}", note=note)
-    if name in {connection.name for connection in launch.connections}:
-        note = "what may be asked of a model is judged request by request"
-        return Explanation(verdict="allow", rule=f"connection:{name}", note=note)
-    return Explanation(verdict="deny", reason=f"{repo} has no connection {name}")
+def _connection(host: str, launch: Launch, left_out: Sequence[str]) -> Explanation:
+    names = {
+        endpoint(connection.kind, connection.name): connection.name
+        for connection in launch.connections
+    }
+    name = next(
+        (name for name in left_out if host.split(".", maxsplit=1)[0] == name), names.get(host)
+    )
+    if name is None:
+        return Explanation(verdict="deny", reason=f"{launch.repo} has no connection at {host}")
+    missing = "; its secret is not on this machine: a worker needs it" if name in left_out else ""
+    note = f"what may be asked of it is judged request by request{missing}"
+    return Explanation(verdict="allow", rule=f"connection:{name}", note=note)

@@ -71,9 +71,12 @@ _BRANCH = re.compile(r"(?!.*(?:\.\.|//|\.lock(?:/|$)|/\.|\./))[a-z0-9][a-z0-9._/
 
 
 def _wanted(branch: str) -> str:
-    """The branch that a ticket has in mind; empty if that is no name for one that we would push."""
+    """The branch that a ticket has in mind; empty if that is no name for one that we would push.
+
+    A ticket's branch has its number in it: `main` and its like have none.
+    """
     plain = branch.strip().lower()
-    return plain if "/" in plain and _BRANCH.fullmatch(plain) else ""
+    return plain if any(map(str.isdigit, plain)) and _BRANCH.fullmatch(plain) else ""
 
 
 def own_branch(task_id: str, title: str) -> str:

@@ -56,7 +56,10 @@ def launch_for(settings: Settings, wanted: Wanted) -> tuple[Launch, list[str]]:
         raise SettingsError(f"the policy describes no repository {wanted.repo}: it has {known}")
     grant = _grant(_widened(policy, wanted), wanted.repo or NO_REPO)
     launch = launch_of(_task(grant), installation=settings.installation, base_branch="main")
-    usable = tuple(c for c in launch.connections if c.secret in settings.secrets)
+    # A port that anything may be said to has no secret.
+    usable = tuple(
+        c for c in launch.connections if getattr(c, "secret", None) in {None, *settings.secrets}
+    )
     left_out = [c.name for c in launch.connections if c not in usable]
     return launch.model_copy(
         update={"run": run_key(), "connections": usable, "brokered_commands": ()}

@@ -204,7 +204,9 @@ def _assemble(parts: _Opened) -> Services:
         store=store, bus=bus, policy=policy, channels=channels, queued=queued, spoken=spoken,
         commanded=commanded,
     )  # fmt: skip
-    applier = Applier(store=store, bus=bus, spoken=spoken, finished=finished, queued=queued)
+    applier = Applier(
+        store=store, bus=bus, policy=policy, spoken=spoken, finished=finished, queued=queued
+    )
     publisher = Publisher(
         store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH,
         finished=finished, spoken=spoken,

@@ -7,14 +7,13 @@ decides what is granted.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from policies.connection_model import GrantedConnection, granted
 from policies.model import (
     Ask,
     Choice,
     Grant,
-    GrantConnection,
     GrantLimits,
     GrantPublish,
-    LlmConnection,
     Policy,
     Refusal,
     RepoPolicy,
@@ -82,6 +81,13 @@ def _defaults(policy: Policy, ask: Ask) -> Iterator[tuple[str, str]]:
                 yield (place if place in {*ask.topics, ask.where} else ask.where), name
 
 
+def somebody_may_approve(policy: Policy, repo: str) -> bool:
+    """Is there anybody to ask about a host that is not on the repository's list?"""
+    return any(
+        "approve" in rule.may and not {repo, "*"}.isdisjoint(rule.repos) for rule in policy.rules
+    )
+
+
 def _choice(why: str, allowed: tuple[str, ...]) -> Choice:
     more = " (or name another as owner/name)" if len(allowed) > MAX_OPTIONS else ""
     return Choice(text=f"{why} Which one is meant{more}?", options=allowed[:MAX_OPTIONS])
@@ -136,7 +142,7 @@ _Test = tuple[Callable[[Rule], bool], Callable[[_Numbered], str]]
 def _tests(policy: Policy, ask: Ask, repo: str) -> tuple[_Test, ...]:
     """What a rule must fulfil, in the order in which a person wants to hear of it."""
     actions = {ask.action}
-    if ask.task_requester == ask.person:
+    if ask.task_requester == ask.person and ask.action != "approve":
         actions.add("start")  # who may start work here may also steer and stop their own
     return (
         (
@@ -224,13 +230,9 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
     )
 
 
-def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantConnection, ...]:
-    named = {name: policy.connections[name] for name in repo.connections}
-    return tuple(
-        GrantConnection(name=name, **connection.model_dump(exclude={"kind"}))
-        for name, connection in named.items()
-        if isinstance(connection, LlmConnection)
-    )
+def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantedConnection, ...]:
+    named = dict.fromkeys(repo.connections)
+    return tuple(granted(name, policy.connections[name], policy.prices) for name in named)
 
 
 def _limits(policy: Policy) -> GrantLimits:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from policies.connections import DOMAIN, is_credential_header
+from policies.connections import MODEL_DOMAIN, is_credential_header
 from policies.egress import canonical_host
 from policies.suffixes import shared_below
 
@@ -19,7 +19,7 @@ _REPO = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?!\.{1,2}\Z)[A-Za-z0-9._
 _SECRET = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _COMMAND = re.compile(r"(?!\.)[A-Za-z0-9._+\[-]{1,64}")
 _SIZE = re.compile(r"([0-9]{1,15}) ?([kmgt]i?b|b)", re.IGNORECASE)
-_UPSTREAM = re.compile(r"([^:/]+):([1-9][0-9]{0,4})")
+_PLACE_OF_SERVER = re.compile(r"([^:/]+):([1-9][0-9]{0,4})")
 
 _HIGHEST_PORT = 65535
 NEEDED = frozenset({"bash", "env", "git", "python3", "sh"})
@@ -101,8 +101,8 @@ def _host(text: str) -> str:
         )
     if name.endswith(".internal") and name.count(".") == 1:
         raise ValueError("NAME.internal is kept for Errand's own endpoints; use a longer name")
-    if name == DOMAIN or name.endswith(f".{DOMAIN}"):
-        raise ValueError(f"NAME.{DOMAIN} is kept for `connections`; use another name")
+    if name == MODEL_DOMAIN or name.endswith(f".{MODEL_DOMAIN}"):
+        raise ValueError(f"NAME.{MODEL_DOMAIN} is kept for `connections`; use another name")
     if name != text and (shared := shared_below(name)):
         raise ValueError(
             f"anybody can have a name below {shared}, so {text} would open the run to everybody:"
@@ -118,15 +118,12 @@ def _secret(text: str) -> str:
     return text
 
 
-def _port(text: str | None) -> bool:
-    return text is None or int(text) <= _HIGHEST_PORT
-
-
-def _upstream(text: str) -> str:
-    match = _UPSTREAM.fullmatch(text)
-    if not match or not _port(match[2]) or not _is_host(match[1]):
-        raise ValueError("write host:port, like db.staging.acme.internal:5432")
-    return text
+def parse_place(text: str) -> tuple[str, int] | None:
+    """From `host:port`; None if it is not that."""
+    match = _PLACE_OF_SERVER.fullmatch(text)
+    if match is None or int(match[2]) > _HIGHEST_PORT:
+        return None
+    return match[1], int(match[2])
 
 
 def _header(text: str) -> str:
@@ -177,7 +174,6 @@ RepoOrAll = Annotated[str, AfterValidator(_repo_or_all)]
 Command = Annotated[str, AfterValidator(_command)]
 Host = Annotated[str, AfterValidator(_host)]
 SecretName = Annotated[str, AfterValidator(_secret)]
-Upstream = Annotated[str, AfterValidator(_upstream)]
 Header = Annotated[str, AfterValidator(_header)]
 StateName = Annotated[str, Field(max_length=80), AfterValidator(_state_name)]
 Glob = Annotated[str, AfterValidator(_glob)]

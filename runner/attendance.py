@@ -5,13 +5,13 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 from pydantic import SecretStr
 
 from runner.errors import SandboxLostError
 from runner.guard import allow_message, policy_message
-from runner.narration import COMMAND_KEY, POLICY_KEY, Narration
+from runner.narration import COMMAND_KEY, POLICY_KEY, SETTLE_KEY, Narration
 from runner.outlet import Outlet
 from runner.protocol import Answered, Asked, Command, Finished, Launch
 from runner.rundir import Prepared, transcript_line
@@ -62,14 +62,29 @@ class Attendance:
                     group.create_task(self._pass_on()),
                     group.create_task(self._broker()),
                 ]
-                verdict = await self._attend()
+                spent = group.create_task(self.narration.exhausted.wait())
+                verdict = await self._ended(group.create_task(self._attend()), spent)
                 if verdict.changed:
                     verdict = await self._handed_in(verdict)
+                await self._settle()
                 for task in others:
                     task.cancel()
         except ExceptionGroup as errors:
             raise _first(errors) from errors
-        return verdict
+        return self._within_budget(verdict)
+
+    async def _ended(
+        self, attending: asyncio.Task[Finished], spent: asyncio.Task[Literal[True]]
+    ) -> Finished:
+        """The session's verdict. Once the budget is used up it gets a grace to come, and is not waited for."""
+        await asyncio.wait({attending, spent}, return_when=asyncio.FIRST_COMPLETED)
+        if not attending.done():
+            await asyncio.wait({attending}, timeout=self.pace.grace)
+        spent.cancel()
+        if attending.done():
+            return attending.result()
+        attending.cancel()
+        return Finished(outcome="failed")
 
     async def _attend(self) -> Finished:
         session = self.narration.session
@@ -156,6 +171,24 @@ class Attendance:
         """The gate's word on what was pushed counts, not the agent's container's."""
         await self._limited(self.narration.accepted, "the gateway did not tell of the push")
         return verdict.model_copy(update={"head": self.narration.head})
+
+    async def _settle(self) -> None:
+        """Wait until all has been told that the gateway wrote before: the cost of the last call is there."""
+        with contextlib.suppress(SandboxLostError, TimeoutError):
+            await self.sandbox.send("gateway", key=SETTLE_KEY, to="init", msg={"do": "note"})
+            async with asyncio.timeout(self.pace.guard):
+                await self.narration.settled.wait()
+
+    def _within_budget(self, verdict: Finished) -> Finished:
+        """What was done without all the calls that it needed is not published."""
+        if not self.narration.exhausted.is_set() or verdict.outcome in {"stopped", "expired"}:
+            return verdict
+        reason = (
+            f"The budget of ${self.launch.limits.cost_usd:.2f} is used up, and nothing was published. Asking again "
+            "starts over with a new budget; whoever edits the policy can raise `limits.cost_usd`."
+        )
+        said = {"summary": verdict.summary, "tail": verdict.tail, "checks": verdict.checks}
+        return Finished(outcome="failed", reason=reason, **said)
 
     async def _limited(self, event: asyncio.Event, otherwise: str) -> None:
         try:

@@ -13,11 +13,13 @@ from runner.protocol import (
     Remark,
     RunKey,
     Traffic,
+    Usage,
 )
 from runner.sandbox import Line, Role
 from runner.session import Session
 
 POLICY_KEY = "policy"
+SETTLE_KEY = "settle"
 COMMAND_KEY = "cmd:"
 """Before the id of what a person wants."""
 PATH_CHARACTERS = 300
@@ -36,6 +38,10 @@ class Narration:
         """Set once the gate has accepted a push."""
         self.head = ""
         """The commit that the gate accepted last."""
+        self.settled = asyncio.Event()
+        """Set once the gateway has told all that it had to tell when it was asked."""
+        self.exhausted = asyncio.Event()
+        """Set once the gateway has refused a call of a model because the budget is used up."""
         self._run = run
 
     def feed(self, role: Role, line: Line) -> list[EventRecord]:
@@ -45,30 +51,59 @@ class Narration:
 
     def _gateway(self, line: Line) -> list[EventRecord]:
         fields = line.model_extra or {}
-        match line.kind:
+        self._heed(line.kind, fields)
+        event = _event(line.kind, fields)
+        return [] if event is None else [self._record(line, event)]
+
+    def _heed(self, kind: str, fields: dict[str, Any]) -> None:
+        """What others wait for."""
+        match kind:
             case "ready":
                 self.guarded.set()
             case "push" if fields.get("verdict") == "accept":
                 self.head = str(fields["head"])
                 self.accepted.set()
-            case "decision":
-                return [self._record(line, _decision(fields))]
-            case "brokered":
-                return [self._record(line, _brokered(fields))]
-            case "closed":
-                return [self._record(line, _traffic(fields))]
-            case "remark":
-                return [self._record(line, Remark(text=str(fields.get("text", ""))))]
-            case "received" if str(fields.get("key", "")).startswith(COMMAND_KEY):
-                seen = CommandSeen(command=str(fields["key"]).removeprefix(COMMAND_KEY))
-                return [self._record(line, seen)]
+            case "received" if fields.get("key") == SETTLE_KEY:
+                self.settled.set()
+            case "budget":
+                self.exhausted.set()
             case _:
                 pass
-        return []
 
     def _record(self, line: Line, event: Event) -> EventRecord:
         at = datetime.fromtimestamp(line.at, UTC)
         return EventRecord(run=self._run, source="gateway", seq=line.n, at=at, event=event)
+
+
+def _event(kind: str, fields: dict[str, Any]) -> Event | None:
+    match kind:
+        case "usage":
+            return _usage(fields)
+        case "decision":
+            return _decision(fields)
+        case "brokered":
+            return _brokered(fields)
+        case "closed":
+            return _traffic(fields)
+        case "remark":
+            return Remark(text=str(fields.get("text", "")))
+        case "received" if str(fields.get("key", "")).startswith(COMMAND_KEY):
+            return CommandSeen(command=str(fields["key"]).removeprefix(COMMAND_KEY))
+        case _:
+            return None
+
+
+def _usage(fields: dict[str, Any]) -> Usage:
+    """A line holds totals, so that none can be counted twice."""
+    written = ("cache_write", "cache_write_hour")
+    return Usage(
+        metered=True,
+        input_tokens=int(fields["input"]) + sum(int(fields[name]) for name in written),
+        output_tokens=int(fields["output"]),
+        cached_tokens=int(fields["cache_read"]),
+        cost_usd=fields["cost_usd"],
+        counted_usd=float(fields["counted_usd"]),
+    )
 
 
 def _decision(fields: dict[str, Any]) -> Egress:

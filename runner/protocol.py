@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import override
 
+from policies.connection_model import GrantedConnection, GrantedTcp
 from policies.hosts import EgressRule
 
 
@@ -37,6 +38,8 @@ class RunLimits(_Value):
     disk_mib: int = Field(default=10240, ge=64)
     turns: int = Field(default=20, ge=1)
     """Agent turns in one run, repairs and steering included."""
+    cost_usd: float = Field(default=5.0, gt=0)
+    """What the runs of a round may spend on models together."""
 
 
 class PublishLimits(_Value):
@@ -46,18 +49,6 @@ class PublishLimits(_Value):
     max_files: int = 200
     max_bytes: int = 5_000_000
     max_commits: int = 100
-
-
-class Connection(_Value):
-    """A model server that the gateway may call for the run, with a secret that the worker has."""
-
-    name: str
-    upstream: str
-    private: bool = False
-    secret: str
-    """The secret's name."""
-    header: str
-    models: tuple[str, ...]
 
 
 class Launch(_Value):
@@ -89,7 +80,10 @@ class Launch(_Value):
     """What the run may reach."""
     profiles: tuple[str, ...] = ()
     """Named lists of hosts that it may reach besides: the worker knows what is in them."""
-    connections: tuple[Connection, ...] = ()
+    connections: tuple[GrantedConnection, ...] = ()
+    """Upstreams that the gateway may call for the run, with secrets that the worker has: here are only their names."""
+    spent_usd: float = Field(default=0.0, ge=0)
+    """By earlier runs of the same round; counts against the budget."""
     limits: RunLimits = RunLimits()
     publish: PublishLimits = PublishLimits()
     runtime: Runtime = "runc"
@@ -100,6 +94,11 @@ class Launch(_Value):
     """Programs that `serve` runs a part of."""
     requester: str
     """Name for the commit's trailer and for git's committer."""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Where connections are to be reached, besides HTTP's."""
+        return tuple(sorted({c.place[1] for c in self.connections if isinstance(c, GrantedTcp)}))
 
 
 class StepStatus(StrEnum):
@@ -161,10 +160,20 @@ class Said(_Value):
 
 
 class Usage(_Value):
+    """Totals of the run so far."""
+
     kind: Literal["usage"] = "usage"
+    metered: bool = False
+    """Counted by the gateway; else it is what the agent says of itself."""
     input_tokens: int | None = None
+    """Of those that were metered: without what came from a cache."""
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Read from the provider's cache."""
     cost_usd: float | None = None
+    """None where a price is not known."""
+    counted_usd: float | None = None
+    """What counts against the budget: the cost, with a guess on the dear side where a price is not known."""
 
 
 class Egress(_Value):

@@ -14,14 +14,16 @@ output; `stream`: `stderr`, if that was asked for apart), `exit` (`key`, `status
 `agent_exit` (`status`).
 Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `method`, `path`, `rule`, `reason`, `address`, `count`), `closed` (`host`, `port`,
 `rule`, `address`, `requests`, `sent`, `received`, `ms`, `reason`), `push` (`verdict`, `reason`, `head`), `remark` (`text`: what the record should hold),
-`ask` (`id`, `tool`, `argv`: a command for the broker), `brokered` (`tool`, `argv`, `verdict`, `reason`).
+`ask` (`id`, `tool`, `argv`: a command for the broker), `brokered` (`tool`, `argv`, `verdict`, `reason`),
+`usage` (`connection`, `model`, and of all calls so far: `calls`, `input`, `output`, `cache_read`, `cache_write`, `cache_write_hour`, `cost_usd`, `counted_usd`),
+`budget` (`limit_usd`, `spent_usd`: a call was refused for it).
 
 Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes,
 "apart": true to have standard error told apart} and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
 Messages to `init` of the gateway: {"do": "policy", "egress": [<fields of policies.hosts.EgressRule>], "seconds": <how long the run may take>,
-"broker": ["gh"], "publish": {...}, "repo": "owner/name", "branch": "...", "base": "<sha>", "connections": [{"kind": "llm", "name": "...", "upstream": "https://...", "private": false, "header": "...", "models": [...],
-"secret": <the credential itself>}]}, {"do": "allow", "rule": <as in `egress`>, "until": <Unix time or null>}, which opens one host more, and
-{"do": "answer", "id": n, "verdict": "...", "reason": "...", "status": n, "stdout": "...", "stderr": "..."}.
+"broker": ["gh"], "publish": {...}, "repo": "owner/name", "branch": "...", "base": "<sha>", "budget": {"limit_usd": 5, "spent_usd": 0}, "connections": [<what policies/connections_json.py
+reads, with the credential itself>]}; {"do": "note"}, which has no effect: its `received` says that all lines before it are written; {"do": "allow", "rule": <as in `egress`>,
+"until": <Unix time or null>}, which opens one host more; and {"do": "answer", "id": n, "verdict": "...", "reason": "...", "status": n, "stdout": "...", "stderr": "..."}.
 """
 
 from collections.abc import AsyncIterator, Mapping

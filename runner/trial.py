@@ -94,7 +94,7 @@ async def _attend(sandbox: Sandbox, trial: Trial) -> int:
         await sandbox.send("agent", key=_COMMAND, to="init", msg=command)
         status = await _listen(sandbox, trial)
         # The gateway writes a decision before it answers: all of them come before this line.
-        await sandbox.send("gateway", key="end", to="init", msg=trial.policy)
+        await sandbox.send("gateway", key="end", to="init", msg={"do": "note"})
         async with asyncio.timeout(READY_SECONDS):
             await told.wait()
         watching.cancel()

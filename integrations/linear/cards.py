@@ -102,8 +102,8 @@ class Cards:
         if card.doing and card.doing != shown.doing:
             key = made_from(message_id, "doing", card.doing, str(window))
             return {"id": key, "content": render.doing(card)}
-        if window > shown.window:
-            key = made_from(message_id, "still", str(window))
+        if window not in {0, shown.window}:
+            key = made_from(message_id, "still", card.state, str(window))
             return {"id": key, "content": render.still(card), "ephemeral": True}
         return None
 

@@ -73,11 +73,13 @@ def choices(reply: Question) -> list[dict[str, str]]:
 def started(card: Card) -> Content:
     """The activity that a run begins with; the rest of the card is the plan and what follows."""
     places = [written_line(place, LINE) for place in card_places(card)]
-    return {
+    begun: Content = {
         "type": "action",
         "action": written_line(card.state.capitalize(), LINE) or "Begun",
         "parameter": " · ".join(places) or written_line(card.title, LINE) or "…",
     }
+    held_up = written_line(card.doing, LINE) if card.live else ""
+    return begun | ({"result": held_up} if held_up else {})
 
 
 def doing(card: Card) -> Content:

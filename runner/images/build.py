@@ -18,6 +18,7 @@ from runner.images.base import find_base, find_image
 from runner.images.context import (
     DEFAULT,
     IMAGES,
+    PROGRAMS,
     code_hash,
     context,
     current_tags,
@@ -162,7 +163,7 @@ class _Builder:
                 name, architecture=architecture, host=self._host, progress=self._progress
             ) as file:
                 self._build(file, name=f"{name}-programs", tag=below, target="programs")
-        self.build_whole(name, more={"PROGRAMS_IMAGE": below})
+        self.build_whole(name, more={"PROGRAMS_IMAGE": below, "PROGRAM": PROGRAMS[name]})
 
     def _registries(self, tag: str) -> str:
         """As one line of JSON; `{}` if the image can't say."""

@@ -100,6 +100,9 @@ class Audit:
             count=count,
         )
 
+    def noise(self, text: str) -> None:
+        self._transcript.write("noise", text=text)
+
     def closed(
         self,
         allow: Allow,

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from policies.connections import LlmAccess, connections_from_json
+from policies.connections import Connections
+from policies.connections_json import connections_from_json
 from policies.egress import EgressRules
 from policies.egress import rules_from_json as egress_from_json
 from policies.publish import PublishRules
@@ -27,11 +28,12 @@ from runner.inside import trust
 from runner.inside.audit import QUIET_SECONDS, Audit
 from runner.inside.broker import Broker
 from runner.inside.budget import Budget, Pace
+from runner.inside.connections import ConnectionEndpoint
 from runner.inside.errors import CertificateError, GitReadError
 from runner.inside.exchange import Means
 from runner.inside.githttp import GitEndpoint
 from runner.inside.handover import listen, take, uid_of
-from runner.inside.models import ModelEndpoint
+from runner.inside.ledger import Ledger, budget_from_json
 from runner.inside.openings import Openings
 from runner.inside.passage import Passage
 from runner.inside.quarantine import Quarantine, Target
@@ -84,7 +86,8 @@ class Gateway:
         self._places = places
         self._rules = EgressRules()
         self._openings = Openings()
-        self._connections: Mapping[str, LlmAccess] = {}
+        self._connections = Connections()
+        self._ledger = Ledger(transcript)
         self._authority: Certifying | None = None
         self._makers: queue.SimpleQueue[_Maker | ImportError] = queue.SimpleQueue()
         background(partial(_prepare, self._makers))
@@ -102,8 +105,9 @@ class Gateway:
             ),
             disguise=Disguise(self._leaf),
             git=GitEndpoint(quarantine=quarantine, transcript=transcript),
-            models=ModelEndpoint(
+            endpoint=ConnectionEndpoint(
                 connections=lambda: self._connections,
+                ledger=self._ledger,
                 audit=self.audit,
                 resolve=resolve,
                 dial=dial,
@@ -117,8 +121,9 @@ class Gateway:
         egress = egress_from_json(msg)
         publish = publish_from_json(msg.get("publish", {}))
         connections = connections_from_json(msg.get("connections", []))
+        budget = budget_from_json(msg.get("budget", {"limit_usd": 0, "spent_usd": 0}))
         seconds = msg.get("seconds", _DAY_SECONDS)
-        if egress is None or publish is None or connections is None:
+        if egress is None or publish is None or connections is None or budget is None:
             return "the policy is not understood"
         if type(seconds) is not int or not 0 < seconds <= _YEAR_SECONDS:
             return "the policy gives the run no time that could be understood"
@@ -130,6 +135,7 @@ class Gateway:
         except CertificateError as exc:
             return str(exc)
         self._rules, self._connections = egress, connections
+        self._ledger.limit(budget)
         self.broker.load(msg.get("broker", []))
         return None
 
@@ -238,6 +244,8 @@ class _Control:
                 self._note(self._gateway.allow(msg))
             case "answer":
                 self._gateway.broker.answer(msg)
+            case "note":
+                pass  # its `received` says that all before it is written
             case _:
                 self._note("a message asks for nothing known")
 

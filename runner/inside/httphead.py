@@ -178,11 +178,17 @@ def kept(head: Head) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in head.headers if name not in dropped]
 
 
-def response(status: str, *, headers: Iterable[tuple[str, str]] = (), body: str = "") -> bytes:
-    """A whole answer of ours in plain text."""
+def response(
+    status: str,
+    *,
+    headers: Iterable[tuple[str, str]] = (),
+    body: str = "",
+    content_type: str = "text/plain; charset=utf-8",
+) -> bytes:
+    """A whole answer of ours, in plain text unless said otherwise."""
     data = body.encode()
     ours = [
-        ("content-type", "text/plain; charset=utf-8"),
+        ("content-type", content_type),
         ("content-length", str(len(data))),
         ("connection", "close"),
         *headers,

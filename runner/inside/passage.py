@@ -5,18 +5,18 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 
-from policies.connections import DOMAIN
+from policies.connections import DOMAIN, TcpAccess
 from policies.egress import Allow, tunnel
 from runner.inside.audit import TIMED_OUT, Dialled, refuse
 from runner.inside.broker import HOST as BROKER_HOST
 from runner.inside.broker import Broker
+from runner.inside.connections import ConnectionEndpoint
 from runner.inside.errors import BodyError, EgressDeniedError, HeadError, HelloError
 from runner.inside.exchange import Exchange, Means
 from runner.inside.githttp import HOST as GIT_HOST
 from runner.inside.githttp import GitEndpoint
 from runner.inside.httphead import Head
 from runner.inside.incoming import Incoming
-from runner.inside.models import ModelEndpoint
 from runner.inside.route import checked, connect
 from runner.inside.sni import ACCESS_DENIED
 from runner.inside.splice import Flow, farewell
@@ -32,14 +32,14 @@ class Passage:
         means: Means,
         disguise: Disguise,
         git: GitEndpoint,
-        models: ModelEndpoint,
+        endpoint: ConnectionEndpoint,
         broker: Broker,
     ) -> None:
         self._means = means
         self._audit = means.audit
         self._disguise = disguise
         self._git = git
-        self._models = models
+        self._endpoint = endpoint
         self._broker = broker
 
     def serve(self, client: socket.socket, dialled: Dialled) -> None:
@@ -50,8 +50,10 @@ class Passage:
                 self._serve_git(incoming, dialled)
             elif dialled == Dialled(host=BROKER_HOST, port=_HTTP_PORT):
                 self._serve_broker(incoming, dialled)
-            elif dialled.host.endswith(f".{DOMAIN}") and dialled.port == _HTTP_PORT:
-                self._serve_model(incoming, dialled)
+            elif access := self._endpoint.tunnel(dialled):
+                self._serve_tcp(incoming, dialled, access)
+            elif _is_ours(dialled):
+                self._serve_connection(incoming, dialled)
             elif dialled.port not in self._means.rules().ports:
                 self._audit.deny(dialled, f"port {dialled.port} is not open to any host")
             else:
@@ -67,10 +69,25 @@ class Passage:
         if head is not None:
             self._broker.serve(incoming, head)
 
-    def _serve_model(self, incoming: Incoming, dialled: Dialled) -> None:
+    def _serve_connection(self, incoming: Incoming, dialled: Dialled) -> None:
         head = self._head(incoming, dialled)
         if head is not None:
-            self._models.serve(incoming, head, dialled)
+            self._endpoint.serve(incoming, head, dialled)
+
+    def _serve_tcp(self, incoming: Incoming, dialled: Dialled, access: TcpAccess) -> None:
+        allow = Allow(
+            host=access.host,
+            port=access.port,
+            mode="splice",
+            rule=access.rule,
+            private=access.private,
+        )
+        try:
+            addresses = checked(allow, resolve=self._means.resolve)
+        except EgressDeniedError as exc:
+            self._audit.deny(dialled, exc.reason, rule=exc.rule)
+            return
+        self._splice(incoming.sock, allow, addresses)
 
     def _head(self, incoming: Incoming, dialled: Dialled) -> Head | None:
         """None when the connection has been answered and logged already, or nothing was said."""
@@ -157,3 +174,10 @@ class Passage:
                 if reason:
                     dialled = Dialled(host=allow.host, port=allow.port)
                     self._audit.deny(dialled, reason, rule=allow.rule)
+
+
+def _is_ours(dialled: Dialled) -> bool:
+    """A name that only connections have: NAME.internal, or NAME.llm.internal."""
+    name = dialled.host.removesuffix(f".{DOMAIN}").removesuffix(".llm")
+    ours = dialled.host.endswith(f".{DOMAIN}") and "." not in name
+    return ours and dialled.port == _HTTP_PORT

@@ -1,7 +1,10 @@
 """What Docker really does with our specification, seen from inside the agent's container."""
 
 import asyncio
+import contextlib
 import json
+import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from tests.support.docker_host import (
     labelled,
     make_mirror,
 )
+from tests.support.messages_api import bridge_address
+from tests.support.ports import free_port
 from tests.support.sandboxes import DockerRig, line
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(IMAGE_SECONDS)]
@@ -79,6 +84,22 @@ print(json.dumps({
     "programs": [read_or_none("/proc/%s/cmdline" % p) or "" for p in os.listdir("/proc") if p.isdigit()],
     "environment": sorted(os.environ),
 }))
+"""
+
+
+CONNECT = """
+import json, socket, sys
+
+found = {}
+open, other = sys.argv[1:]
+for place in (f"replica.internal:{open}", f"primary.internal:{open}", f"replica.internal:{other}"):
+    host, _, port = place.partition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=10) as sock:
+            found[place] = sock.recv(100).decode()
+    except OSError as error:
+        found[place] = type(error).__name__
+print(json.dumps(found))
 """
 
 
@@ -181,6 +202,33 @@ async def test_a_name_that_policy_does_not_list_is_refused_by_the_gateway(rig: D
     decision = await line(sandbox, "gateway", kind="decision")
     assert decision.model_dump()["host"] == "never.example.test"
     assert decision.model_dump()["verdict"] == "deny"
+
+
+async def test_a_port_of_a_connection_leads_to_its_server_and_no_other_does(rig: DockerRig) -> None:
+    host = bridge_address()
+    with socket.create_server((host, free_port(host))) as server:
+        port = int(server.getsockname()[1])
+        threading.Thread(target=greet, args=(server,), daemon=True).start()
+        sandbox = rig.backend.open(rig.spec().model_copy(update={"ports": (port,)}))
+        await sandbox.ensure()
+        replica = {"kind": "tcp", "name": "replica", "host": host, "port": port, "private": True}
+        policy = {"do": "policy", "egress": [], "connections": [replica]}
+        await sandbox.send("gateway", key="policy", to="init", msg=policy)
+        await line(sandbox, "gateway", kind="ready")
+        await line(sandbox, "acceptor", kind="ready")
+        ended = await run_inside(sandbox, "python3", "-c", CONNECT, str(port), str(port + 1))
+    assert json.loads(ended["tail"]) == {
+        f"replica.internal:{port}": "hello",
+        f"primary.internal:{port}": "",
+        f"replica.internal:{port + 1}": "ConnectionRefusedError",
+    }
+
+
+def greet(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        client, _ = server.accept()
+        with client:
+            client.sendall(b"hello")
 
 
 async def test_the_agent_trusts_what_the_gateway_says_over_tls(rig: DockerRig) -> None:

@@ -26,7 +26,24 @@ BROAD = {
     "bot/wiring.py:_keep_going",  # around a loop of serve: a fault in one must not silence the others
 }
 INSIDE = {
-    f"policies/{name}.py" for name in ("__init__", "addresses", "connections", "egress", "publish")
+    f"policies/{name}.py"
+    for name in (
+        "__init__",
+        "addresses",
+        "bodies",
+        "body_anthropic",
+        "body_google",
+        "body_openai",
+        "connections",
+        "connections_json",
+        "dialects",
+        "egress",
+        "features",
+        "paths",
+        "prices",
+        "publish",
+        "strictjson",
+    )
 }
 """They run in containers, beside `runner/inside`."""
 PACKAGED = {"runner/inside/authority.py": "cryptography"}

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from policies.connection_model import GrantedLlm
 from policies.decide import MAX_OPTIONS, decide
 from policies.model import Ask, Choice, Grant, Policy, Refusal
 from tests.unit.policies.samples import TEAM, policy_of
@@ -46,10 +47,12 @@ def test_a_grant_carries_all_that_a_run_needs() -> None:
     assert grant.publish.draft
 
 
-def test_a_grant_carries_model_connections_by_the_names_of_their_secrets() -> None:
-    [connection] = granted(repo="acme/web").connections
+def test_a_grant_carries_connections_by_the_names_of_their_secrets() -> None:
+    connection, database = granted(repo="acme/web").connections
+    assert (database.name, database.upstream) == ("staging-db", "db.staging.acme.internal:5432")
+    assert isinstance(connection, GrantedLlm)
     assert (connection.name, connection.secret) == ("anthropic", "ANTHROPIC_API_KEY")
-    assert (connection.header, connection.models) == ("x-api-key", ("claude-*",))
+    assert (connection.login, connection.models) == (("x-api-key", ""), ("claude-*",))
     assert granted(person="slack:U0DANA", repo="acme/api").connections == ()
 
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from policies.features import FEATURES
 from policies.hosts import PROFILES
 from policies.load import parse_policy
 from runner.repo_settings import parse
@@ -27,6 +28,15 @@ def test_the_documented_profiles_are_those_that_there_are() -> None:
         name for row in table.splitlines()[1:] for name in re.findall(r"`([a-z-]+)`", row[:40])
     }
     assert named == set(PROFILES)
+
+
+def test_the_documented_connections_can_be_used() -> None:
+    page = DOCUMENT.with_name("connections.md")
+    [example] = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    policy = parse_policy(example, path=page)
+    assert [c.kind for c in policy.connections.values()] == ["llm", "llm", "http", "tcp"]
+    told = page.read_text()
+    assert [name for name in FEATURES if f"`{name}`" not in told] == []
 
 
 def test_the_documented_repository_settings_can_be_used() -> None:
