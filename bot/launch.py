@@ -51,5 +51,8 @@ def launch_of(
             max_bytes=grant.publish.max_bytes,
             max_commits=grant.publish.max_commits,
         ),
+        runtime=grant.runtime,
+        denied_commands=grant.denied_commands,
+        brokered_commands=grant.brokered_commands,
         requester=task.requester_name,
     )

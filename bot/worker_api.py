@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from bot.approvals import opened
 from bot.branches import Branches
+from bot.broker import Broker
 from bot.handin import HandIn, HandIns, TooLargeError
 from bot.launch import launch_of
 from bot.progress import spent_in
@@ -20,7 +21,7 @@ from bot.store.engine import Store
 from bot.store.rows import TaskRow
 from integrations.errors import RejectedError
 from integrations.forge import Forge
-from runner.protocol import Launch, RunKey
+from runner.protocol import Answered, Asked, Launch, RunKey
 
 Authorization = Annotated[str, Header()]
 
@@ -38,11 +39,13 @@ class WorkerApi:
     token: SecretStr
     installation: str
     branches: Branches
+    broker: Broker
 
     def routes(self) -> APIRouter:
         router = APIRouter(prefix="/worker/runs/{task}/{fence}", include_in_schema=False)
         router.get("")(self.launch)
         router.post("/access")(self.access)
+        router.post("/command")(self.command)
         router.put("/bundle", status_code=204, response_class=Response)(self.bundle)
         router.put("/transcript", status_code=204, response_class=Response)(self.transcript)
         return router
@@ -71,6 +74,16 @@ class WorkerApi:
         granted = await self._forge(row).access(row.repo, write=False)
         header = granted.header.get_secret_value() if granted.header else None
         return {"url": granted.url, "header": header}
+
+    async def command(
+        self, task: str, fence: int, request: Request, authorization: Authorization = ""
+    ) -> Answered:
+        row = await self._current(task, fence, authorization)
+        try:
+            asked = Asked.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise HTTPException(422, "that is no command") from error
+        return await self.broker.run(row, asked)
 
     async def bundle(
         self,

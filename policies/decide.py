@@ -222,6 +222,9 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         connections=_connections(policy, described),
         limits=_limits(policy),
         publish=GrantPublish(**described.publish.model_dump()),
+        runtime=described.sandbox.runtime,
+        denied_commands=described.commands.deny,
+        brokered_commands=described.commands.broker,
         follow=tuple(place for place in described.follow if place != ask.where),
         review_state=described.review_state,
     )

@@ -19,6 +19,7 @@ from policies.connections import RESERVED, is_endpoint_name
 from policies.hosts import PROFILES, EgressRule
 from policies.names import (
     AgentOrAll,
+    Command,
     Count,
     Glob,
     Name,
@@ -73,6 +74,26 @@ class PublishPolicy(_Value):
     draft: bool = Field(default=False, strict=True)
 
 
+class SandboxPolicy(_Value):
+    runtime: Literal["runc", "runsc"] = "runc"
+    """`runsc` is gVisor; a worker that has none refuses the task."""
+
+
+class CommandPolicy(_Value):
+    deny: tuple[Command, ...] = ()
+    """Names of programs that are masked, wherever the image has them."""
+    broker: tuple[Literal["gh"], ...] = ()
+    """Programs of which `serve` runs the reading half, for the repository's own."""
+
+    @model_validator(mode="after")
+    def _either_or(self) -> Self:
+        if both := sorted({*self.deny} & {*self.broker}):
+            raise PydanticCustomError(
+                "both", "{text}", {"text": f"{both[0]} is denied and brokered"}
+            )
+        return self
+
+
 class RepoPolicy(_Value):
     forge: Literal["local", "github"]
     default_for: tuple[Place, ...] = ()
@@ -84,6 +105,8 @@ class RepoPolicy(_Value):
     egress: RepoEgress = RepoEgress()
     connections: tuple[Name, ...] = ()
     publish: PublishPolicy = PublishPolicy()
+    sandbox: SandboxPolicy = SandboxPolicy()
+    commands: CommandPolicy = CommandPolicy()
 
 
 class Limits(_Value):
@@ -248,6 +271,9 @@ class Grant(_Value):
     connections: tuple[GrantedConnection, ...] = ()
     limits: GrantLimits
     publish: GrantPublish
+    runtime: Literal["runc", "runsc"] = "runc"
+    denied_commands: tuple[str, ...] = ()
+    brokered_commands: tuple[str, ...] = ()
     follow: tuple[str, ...] = ()
     review_state: str = ""
 

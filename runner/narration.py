@@ -4,7 +4,17 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.protocol import CommandSeen, Egress, Event, EventRecord, Remark, RunKey, Traffic, Usage
+from runner.protocol import (
+    Brokered,
+    CommandSeen,
+    Egress,
+    Event,
+    EventRecord,
+    Remark,
+    RunKey,
+    Traffic,
+    Usage,
+)
 from runner.sandbox import Line, Role
 from runner.session import Session
 
@@ -13,6 +23,8 @@ SETTLE_KEY = "settle"
 COMMAND_KEY = "cmd:"
 """Before the id of what a person wants."""
 PATH_CHARACTERS = 300
+ARGUMENTS = 20
+ARGUMENT_CHARACTERS = 500
 
 
 class Narration:
@@ -69,6 +81,8 @@ def _event(kind: str, fields: dict[str, Any]) -> Event | None:
             return _usage(fields)
         case "decision":
             return _decision(fields)
+        case "brokered":
+            return _brokered(fields)
         case "closed":
             return _traffic(fields)
         case "remark":
@@ -103,6 +117,15 @@ def _decision(fields: dict[str, Any]) -> Egress:
         reason=str(fields.get("reason", "")),
         address=str(fields.get("address") or ""),
         count=int(fields.get("count", 1)),
+    )
+
+
+def _brokered(fields: dict[str, Any]) -> Brokered:
+    return Brokered(
+        tool=str(fields.get("tool", "")),
+        argv=tuple(str(text)[:ARGUMENT_CHARACTERS] for text in fields.get("argv", ())[:ARGUMENTS]),
+        verdict="allow" if fields.get("verdict") == "allow" else "deny",
+        reason=str(fields.get("reason", "")),
     )
 
 

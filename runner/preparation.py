@@ -6,7 +6,7 @@ from runner.guard import check_connections, open_ports
 from runner.narration import Narration
 from runner.protocol import Launch, RunKey
 from runner.rundir import Prepared, RunDir
-from runner.sandbox import Sandbox, SandboxSpec
+from runner.sandbox import Sandbox, SandboxSpec, stricter
 from runner.session import Session
 from runner.station import Station
 
@@ -63,6 +63,8 @@ class Preparation:
                 image=prepared.image,
                 mirror=station.mirrors.path(launch),
                 limits=launch.limits,
+                runtime=stricter(launch.runtime, station.runtime),
+                denied=launch.denied_commands,
                 ports=open_ports(launch, prepared.hosts),
             )
         )

@@ -26,6 +26,7 @@ from policies.publish import PublishRules
 from policies.publish import rules_from_json as publish_from_json
 from runner.inside import trust
 from runner.inside.audit import QUIET_SECONDS, Audit
+from runner.inside.broker import Broker
 from runner.inside.budget import Budget, Pace
 from runner.inside.connections import ConnectionEndpoint
 from runner.inside.errors import CertificateError, GitReadError
@@ -92,6 +93,7 @@ class Gateway:
         background(partial(_prepare, self._makers))
         self._slots = threading.BoundedSemaphore(PASSAGES)
         self._pace = Pace()
+        self.broker = Broker(transcript)
         self._passage = Passage(
             means=Means(
                 rules=lambda: self._openings.added_to(self._rules),
@@ -111,6 +113,7 @@ class Gateway:
                 dial=dial,
                 idle_seconds=MODEL_PATIENCE * idle_seconds,
             ),
+            broker=self.broker,
         )
 
     def load(self, msg: Mapping[str, Any]) -> str | None:
@@ -133,6 +136,7 @@ class Gateway:
             return str(exc)
         self._rules, self._connections = egress, connections
         self._ledger.limit(budget)
+        self.broker.load(msg.get("broker", []))
         return None
 
     def allow(self, msg: Mapping[str, Any]) -> str | None:
@@ -238,6 +242,8 @@ class _Control:
                 self._load(msg)
             case "allow":
                 self._note(self._gateway.allow(msg))
+            case "answer":
+                self._gateway.broker.answer(msg)
             case "note":
                 pass  # its `received` says that all before it is written
             case _:

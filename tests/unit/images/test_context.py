@@ -42,10 +42,12 @@ def test_the_image_needs_nothing_but_the_standard_library() -> None:
 
 
 def test_the_context_is_the_same_for_the_same_sources() -> None:
-    assert context() == context()
-    with tarfile.open(fileobj=io.BytesIO(context())) as archive:
+    host = {"etc/npmrc": b"registry=https://npm.acme.test/\n"}
+    assert context(host) == context(dict(host))
+    with tarfile.open(fileobj=io.BytesIO(context(host))) as archive:
         names = archive.getnames()
     assert names[0] == "Dockerfile"
+    assert {"host", "host/etc/npmrc", "programs"} <= set(names)
     assert "opt/errand/runner/inside/init.py" in names
 
 
@@ -58,6 +60,7 @@ def test_an_image_with_programs_of_its_own_is_named_by_them_too() -> None:
     assert image_tag("claude-code") != f"errand-claude-code:{code_hash()}"
     assert current_tags() == {
         image_tag("default"), image_tag("claude-code"), programs_tag("claude-code"),
+        image_tag("node"), programs_tag("node"),
         image_tag("opencode"), programs_tag("opencode"),
     }  # fmt: skip
 
