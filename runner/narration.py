@@ -1,8 +1,9 @@
 """What the three transcripts of a run tell: events for `serve`, live or read again from disk."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from runner.protocol import (
     Brokered,
@@ -76,21 +77,12 @@ class Narration:
 
 
 def _event(kind: str, fields: dict[str, Any]) -> Event | None:
-    match kind:
-        case "usage":
-            return _usage(fields)
-        case "decision":
-            return _decision(fields)
-        case "brokered":
-            return _brokered(fields)
-        case "closed":
-            return _traffic(fields)
-        case "remark":
-            return Remark(text=str(fields.get("text", "")))
-        case "received" if str(fields.get("key", "")).startswith(COMMAND_KEY):
-            return CommandSeen(command=str(fields["key"]).removeprefix(COMMAND_KEY))
-        case _:
-            return None
+    if kind == "received":
+        key = str(fields.get("key", ""))
+        ours = key.startswith(COMMAND_KEY)
+        return CommandSeen(command=key.removeprefix(COMMAND_KEY)) if ours else None
+    told = _TOLD.get(kind)
+    return None if told is None else told(fields)
 
 
 def _usage(fields: dict[str, Any]) -> Usage:
@@ -141,3 +133,17 @@ def _traffic(fields: dict[str, Any]) -> Traffic:
         milliseconds=int(fields.get("ms", 0)),
         reason=str(fields.get("reason", "")),
     )
+
+
+def _remark(fields: dict[str, Any]) -> Remark:
+    return Remark(text=str(fields.get("text", "")))
+
+
+_TOLD: Final[Mapping[str, Callable[[dict[str, Any]], Event]]] = {
+    "usage": _usage,
+    "decision": _decision,
+    "brokered": _brokered,
+    "closed": _traffic,
+    "remark": _remark,
+}
+"""Lines of a gateway that are events, by their kind."""
