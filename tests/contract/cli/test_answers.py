@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from bot.states import TaskState
-from bot.store import audit, events, runs, tasks
+from bot.store import approvals, audit, events, runs, tasks
 from bot.store.engine import Store
-from bot.store.rows import AuditEntry
+from bot.store.rows import ApprovalRow, AuditEntry
 from tests.contract.cli.conftest import Place
 from tests.support.store import NOW, a_run, a_task, an_event
 
@@ -222,3 +222,22 @@ def test_an_explanation_for_programs_is_one_document(place: Place) -> None:
     url = "https://registry.acme.test/x"
     words = ("policy", "explain", "--repo", "acme/web", "--url", url, "--file", "policy.yml")
     assert place.json(*words)["verdict"] == "allow"
+
+
+async def test_what_people_opened_is_listed_and_can_be_closed(tasked: Place) -> None:
+    assert "nothing was opened" in tasked.errand("egress", "opened").stdout
+    store = Store(f"sqlite:///{tasked.data}/errand.db")
+    row = ApprovalRow(
+        id="0f1e2d3c-1111", repo="acme/web", task="", host="registry.example.com",
+        ports=("https:443",), methods=("GET", "HEAD"), verdict="allow", by="slack:U0LEE",
+        decided_at=NOW, expires_at=None,
+    )  # fmt: skip
+    async with store.begin() as tx:
+        assert await approvals.insert(tx, row)
+    await store.close()
+    [shown] = json.loads(tasked.errand("egress", "opened", "--json").stdout)
+    assert (shown["host"], shown["methods"]) == ("registry.example.com", ["GET", "HEAD"])
+    assert tasked.errand("egress", "close", "ffff").returncode == 3
+    assert "closed to acme/web" in tasked.errand("egress", "close", "0f1e2d3c").stdout
+    assert "nothing was opened" in tasked.errand("egress", "opened").stdout
+    assert "unbroken" in tasked.errand("audit", "verify").stdout
