@@ -143,13 +143,13 @@ class _Builder:
     def build_whole(self, name: str, *, more: Mapping[str, str] = MappingProxyType({})) -> None:
         """What it says of its registries can only be asked of the image; the second build finds all but the label."""
         tag = image_tag(name)
-        self._build(io.BytesIO(context(self._host)), name=name, tag=tag, target=name, more=more)
+        self._build(io.BytesIO(context(self._host)), name=name, tag=tag, target="agent", more=more)
         labels = {REGISTRIES_LABEL: self._registries(tag)}
         self._build(
             io.BytesIO(context(self._host)),
             name=name,
             tag=tag,
-            target=name,
+            target="agent",
             more=more,
             labels=labels,
         )

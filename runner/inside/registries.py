@@ -3,17 +3,21 @@
     {"python": ["host", ...], "node": [...], "debian": [{"host": "host", "scheme": "http"}, ...]}
 
 Read from the package managers themselves, so that a mirror needs no other word. An index may lead to files on other
-hosts: it is asked for one package that every index has, and only if it answers.
+hosts: it is asked for one package that every index has, and only if it answers. A mirror in a closed network has addresses
+that no host of a run may have unless its rule names them: those it has now are named here.
 """
 
 import ast
 import json
 import re
 import shutil
+import socket
 import subprocess
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urljoin, urlsplit
+
+from policies.addresses import is_nameable
 
 _SAY_SECONDS = 60
 _ANSWER_SECONDS = 20
@@ -29,8 +33,19 @@ def main() -> None:
     print(json.dumps({"python": _python(), "node": _node(), "debian": _debian()}))  # noqa: T201 - its purpose
 
 
-def entries(urls: Iterable[str]) -> list[object]:
-    """Each place once: a host, or more where scheme or port are not those of the web."""
+def addresses_of(host: str) -> list[str]:
+    """None, if it does not resolve."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return sorted({str(info[4][0]) for info in found})
+
+
+def entries(
+    urls: Iterable[str], *, resolve: Callable[[str], Iterable[str]] = addresses_of
+) -> list[object]:
+    """Each place once: a host, or more where scheme, port or addresses are not those of the web."""
     found: dict[str, object] = {}
     for url in urls:
         parts = urlsplit(url)
@@ -42,6 +57,9 @@ def entries(urls: Iterable[str]) -> list[object]:
             entry["scheme"] = parts.scheme
         if port != _PORTS[parts.scheme]:
             entry["port"] = port
+        inside = [address for address in resolve(parts.hostname) if is_nameable(address)]
+        if inside:
+            entry["addresses"] = inside
         found[f"{parts.hostname} {parts.scheme} {port}"] = (
             entry if len(entry) > 1 else parts.hostname
         )

@@ -1,4 +1,4 @@
-from runner.inside.registries import entries, indexes, linked
+from runner.inside.registries import addresses_of, entries, indexes, linked
 
 DEFAULT = "https://index.acme.test/simple"
 
@@ -8,11 +8,24 @@ def test_each_place_is_named_once_and_what_is_not_the_webs_usual_is_said() -> No
         "https://b.acme.test/simple", "https://b.acme.test:443/files", "http://a.acme.test/debian",
         "https://c.acme.test:8443/", "file:///opt", "//d.acme.test/x", "",
     ]  # fmt: skip
-    assert entries(urls) == [
+    assert entries(urls, resolve=lambda _: ["1.1.1.1"]) == [
         {"host": "a.acme.test", "scheme": "http"},
         "b.acme.test",
         {"host": "c.acme.test", "port": 8443},
     ]
+
+
+def test_a_mirror_in_a_closed_network_is_named_with_the_addresses_it_has_there() -> None:
+    found = {"in.acme.test": ["10.1.2.3", "1.1.1.1", "169.254.169.254"], "gone.acme.test": []}
+    assert entries([f"https://{host}/" for host in found], resolve=lambda host: found[host]) == [
+        "gone.acme.test",
+        {"host": "in.acme.test", "addresses": ["10.1.2.3"]},
+    ]
+
+
+def test_a_name_that_does_not_resolve_has_no_address() -> None:
+    assert addresses_of("..") == []
+    assert addresses_of("127.0.0.1") == ["127.0.0.1"]
 
 
 def test_without_a_word_on_it_the_index_is_pips_own() -> None:
