@@ -15,6 +15,7 @@ from bot.account import Dealt
 from bot.alone import alone
 from bot.apply import Applier
 from bot.branches import Branches
+from bot.broker import Broker
 from bot.bus import Bus
 from bot.completion import Completer
 from bot.desk import Desk
@@ -39,8 +40,11 @@ from integrations.channel import Channel
 from integrations.console.channel import ConsoleChannel
 from integrations.forge import Forge
 from integrations.github.forge import GitHubForge
+from integrations.github.reading import GitHubReading
 from integrations.linear.channel import LinearChannel
 from integrations.localforge.forge import LocalForge
+from integrations.localforge.reading import LocalReading
+from integrations.reading import Reading
 from integrations.slack.channel import SlackChannel
 from integrations.tracker import Tracker
 from policies.load import load_policy
@@ -131,6 +135,16 @@ def open_forges(settings: Settings) -> dict[str, Forge]:
     else:
         log.info("forge_off", forge="github", hint="set ERRAND_GITHUB__TOKEN to turn it on")
     return forges
+
+
+def open_readings(settings: Settings) -> dict[str, Reading]:
+    """What can be read of each forge, for the broker."""
+    readings: dict[str, Reading] = {
+        "local": LocalReading(settings.data_dir / "forge", settings.public_url)
+    }
+    if settings.github is not None:
+        readings["github"] = GitHubReading(settings.github)
+    return readings
 
 
 @asynccontextmanager
@@ -271,6 +285,7 @@ def _app(
         token=worker_token(settings),
         installation=settings.installation,
         branches=Branches(store=store, forges=forges, root=settings.data_dir / PUBLISH),
+        broker=Broker(readings=open_readings(settings)),
     )
     health = Health(
         store=store,

@@ -75,6 +75,7 @@ def _worker(
         images={name: image_tag(name) for name in IMAGES},
         secrets=settings.secrets,
         slots=settings.work.slots,
+        runtime=settings.work.runtime,
         version=version("errand"),
         drain=drain,
     )
@@ -91,4 +92,4 @@ async def prepare_images(
 
 
 def open_sandboxes(settings: Settings) -> DockerBackend:
-    return DockerBackend(settings.docker_host)
+    return DockerBackend(settings.docker_host, runtime=settings.work.runtime)

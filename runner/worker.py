@@ -19,7 +19,7 @@ from runner.launches import Launches
 from runner.lease import GONE, Leases, Standing
 from runner.meter import Meter
 from runner.mirror import Mirrors
-from runner.protocol import RunKey
+from runner.protocol import RunKey, Runtime
 from runner.rundir import known_runs
 from runner.sandbox import SandboxBackend
 from runner.serve_client import ServeClient
@@ -46,6 +46,7 @@ class WorkerConfig:
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
     """Credentials that gateways add, by their names in the policy."""
     slots: int = 4
+    runtime: Runtime = "runc"
     pool: str = "default"
     version: str = "0"
     drain: bool = False
@@ -99,6 +100,7 @@ class Worker:
             mirrors=Mirrors(config.data_dir / "mirrors"),
             leases=Leases(redis, host=host, meter=self._meter),
             streams=Streams(redis),
+            runtime=config.runtime,
             pace=config.pace,
             meter=self._meter,
             tracing=self._tracing,

@@ -24,6 +24,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "outbox": "bot.cli.outbox:app",
         "aside": "bot.cli.aside:app",
         "image": "bot.cli.image:app",
+        "sandbox": "bot.cli.sandbox:app",
+        "egress": "bot.cli.egress:app",
         "db": "bot.cli.db:app",
         "backup": "bot.cli.backup:backup",
         "restore": "bot.cli.backup:restore",

@@ -50,7 +50,7 @@ async def test_a_run_that_is_not_current_is_stale_or_unknown(
     status: int, kind: type[StaleRunError]
 ) -> None:
     with pytest.raises(StaleRunError) as refused:
-        await client(lambda _: httpx.Response(status)).access(RUN)
+        await client(lambda _: httpx.Response(status)).access(RUN, "acme/web")
     assert type(refused.value) is kind
 
 
@@ -63,7 +63,7 @@ async def test_no_answer_and_server_errors_are_tried_again() -> None:
             raise httpx.ConnectError("refused", request=request)
         return given
 
-    assert (await client(answer).access(RUN)).url == "http://git"
+    assert (await client(answer).access(RUN, "acme/web")).url == "http://git"
 
 
 @pytest.mark.parametrize("status", [400, 401, 413])
