@@ -229,14 +229,9 @@ def _assemble(parts: _Opened) -> Services:
         commanded=commanded, metrics=metrics, tracing=tracing,
     )  # fmt: skip
     applier = Applier(
-        store=store,
-        bus=bus,
-        policy=policy,
-        spoken=spoken,
-        finished=finished,
-        queued=queued,
+        store=store, bus=bus, policy=policy, spoken=spoken, finished=finished, queued=queued,
         metrics=metrics,
-    )
+    )  # fmt: skip
     publisher = Publisher(
         store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH,
         finished=finished, spoken=spoken, standing=standing, metrics=metrics, tracing=tracing,
@@ -261,17 +256,11 @@ def _assemble(parts: _Opened) -> Services:
         app=_app(parts, intake=intake, handed_in=handed_in, pages=pages, pulse=pulse),
         pulse=pulse,
         loops={
-            "completion": completer.run,
-            "desk": desk.run,
-            "vigil": vigil.run,
-            "dispatch": dispatcher.run,
-            "commands": dispatcher.run_commands,
-            "apply": applier.run,
-            "publish": publisher.run,
-            "outbox": outbox.run,
-            "retention": retention.run,
+            "completion": completer.run, "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
+            "commands": dispatcher.run_commands, "apply": applier.run, "publish": publisher.run,
+            "outbox": outbox.run, "retention": retention.run,
         },
-    )
+    )  # fmt: skip
 
 
 def _app(
