@@ -20,6 +20,7 @@ from fastapi import FastAPI, Request, Response
 
 from tests.support.installation import until
 from tests.support.linear import payloads
+from tests.support.linear.limits import Bucket, Limits
 from tests.support.linear.server import LinearApi, application
 from tests.support.ports import free_port
 from tests.support.slack_api import BOT_ID, BOT_USER, TEAM, blocks_problem
@@ -67,7 +68,8 @@ def slack() -> web.Application:
 
 def linear() -> web.Application:
     """The tests' own Linear. `/bench/delegated` hands tickets over, and gives the deliveries that tell of them."""
-    api = LinearApi()
+    without = Limits(requests=Bucket(limit=1e9), complexity=Bucket(limit=1e12))
+    api = LinearApi(limits=without)
 
     async def delegated(request: web.Request) -> web.Response:
         told = []
@@ -78,12 +80,20 @@ def linear() -> web.Application:
         return web.json_response(told)
 
     async def seen(_: web.Request) -> web.Response:
-        """When each session showed life first, and which have ended."""
+        """When each session showed life first, which have ended, and when the last one showed progress."""
         signs = {s.id: s.first_sign_at.timestamp() for s in api.world.sessions if s.first_sign_at}
         ended = [s.id for s in api.world.sessions if s.status in {"complete", "error"}]
-        shown = api.count("ShowProgress")
+        last = api.world.sessions[-1].history
+        shown = [a.created_at.timestamp() for a in last if a.content.type == "action"]
+        edits = api.count("ShowProgress")
         return web.json_response(
-            {"signs": signs, "ended": ended, "requests": api.count(), "edits": shown}
+            {
+                "signs": signs,
+                "ended": ended,
+                "requests": api.count(),
+                "edits": edits,
+                "shown": shown,
+            }
         )
 
     app = application(api)

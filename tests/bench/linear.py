@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,12 +22,13 @@ from tests.support.installation import Installation, installation, until
 from tests.support.linear.oauth import CLIENT_ID, CLIENT_SECRET
 from tests.support.linear.webhooks import SECRET, sign
 
-ROUNDS = 5
+ROUNDS = 4
 WARM_UP = 3
 DELEGATIONS = 60
-BURSTS = {1: 40, 16: 160}
+BURSTS = {1: 40, 16: 112}
 """How many deliveries over so many connections, in each round."""
-WEBHOOK_P99_MS = 50.0
+WEBHOOK_P99_MS = 500.0
+"""A tenth of what Linear waits."""
 LIFE_P95_MS = 1000.0
 RUN_SECONDS = 60
 TEN_MINUTES = 600
@@ -164,7 +166,10 @@ def _webhook(connections: int, latencies: Sequence[float]) -> Figure:
 
 
 async def _requests(lead: Lead) -> Figure:
-    """A minute with news in every second; the other nine cost as many edits each, but for the first, which comes early."""
+    """A minute with news in every second: what a run costs once, and how far its edits are apart.
+
+    The first edit follows the card soon, and the last comes at the end: they count once too.
+    """
     [body] = await lead.delegated(1, CHATTY)
     await lead.tell([body])
 
@@ -174,13 +179,14 @@ async def _requests(lead: Lead) -> Figure:
     await until(ended, seconds=RUN_SECONDS + 60, what="the run has ended")
     await lead.site.cleaned_up()
     seen = await lead.seen()
-    edits = int(seen["edits"])
-    total = seen["requests"] - edits + 1 + (edits - 1) * TEN_MINUTES / RUN_SECONDS
+    once, shown = seen["requests"] - seen["edits"] + 2, seen["shown"][1:]
+    apart = min(later - earlier for earlier, later in pairwise(shown))
+    total = once + TEN_MINUTES / apart
     mine = sample("requests, in ten minutes", [total])
     return Figure(
         name="Linear: requests for a run of ten minutes",
         unit="requests",
         ours=mine,
         aims=(at_most(f"≤ {MOST_REQUESTS}", total, MOST_REQUESTS),),
-        note=f"{seen['requests']} were counted in {RUN_SECONDS} s, {edits} of them edits",
+        note=f"{once} once, and one every {apart:.3g} s",
     )
