@@ -35,6 +35,7 @@ def launch_of(
         egress=(*grant.egress, *opened),
         profiles=grant.profiles,
         connections=grant.connections,
+        reads=grant.reads,
         spent_usd=spent_usd,
         limits=RunLimits(
             wall_seconds=limits.wall_minutes * 60,

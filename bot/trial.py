@@ -62,7 +62,7 @@ def launch_for(settings: Settings, wanted: Wanted) -> tuple[Launch, list[str]]:
     )
     left_out = [c.name for c in launch.connections if c not in usable]
     return launch.model_copy(
-        update={"run": run_key(), "connections": usable, "brokered_commands": ()}
+        update={"run": run_key(), "connections": usable, "reads": (), "brokered_commands": ()}
     ), left_out
 
 

@@ -104,6 +104,8 @@ class RepoPolicy(_Value):
     """Where a ticket goes when its pull request is open, by the name of the state."""
     egress: RepoEgress = RepoEgress()
     connections: tuple[Name, ...] = ()
+    reads: tuple[RepoName, ...] = ()
+    """Other repositories of this policy that its runs may fetch."""
     publish: PublishPolicy = PublishPolicy()
     sandbox: SandboxPolicy = SandboxPolicy()
     commands: CommandPolicy = CommandPolicy()
@@ -149,7 +151,7 @@ class Policy(_Value):
     @model_validator(mode="after")
     def _refer_to_what_is_there(self) -> Self:
         problems = [*self._rule_problems(), *self._repo_problems(), *self._default_problems()]
-        problems += self._follow_problems()
+        problems += [*self._follow_problems(), *self._read_problems()]
         if problems := [*problems, *self._connection_problems()]:
             raise PydanticCustomError(
                 "dangling", "{text}", {"problems": problems, **_said(problems)}
@@ -178,6 +180,12 @@ class Policy(_Value):
             for i, rule in enumerate(repo.egress.hosts):
                 if modes.setdefault(rule.host, rule.mode) != rule.mode:
                     yield (*at, "egress", "hosts", i, "mode"), f"{rule.host} has another mode above"
+
+    def _read_problems(self) -> Iterator[tuple[Loc, str]]:
+        for name, repo in self.repos.items():
+            for i, other in enumerate(repo.reads):
+                if other not in self.repos or other == name:
+                    yield ("repos", name, "reads", i), f"{other} is not another one under `repos`"
 
     def _connection_problems(self) -> Iterator[tuple[Loc, str]]:
         for name, connection in self.connections.items():
@@ -252,6 +260,14 @@ class GrantPublish(_Value):
     draft: bool
 
 
+class RepoRead(_Value):
+    """A repository that may be fetched, and no more."""
+
+    forge: str
+    repo: str
+    """owner/name"""
+
+
 class Grant(_Value):
     """What a decision allows. `agents` may be `("*",)`: every agent of the catalogue."""
 
@@ -269,6 +285,7 @@ class Grant(_Value):
     profiles: tuple[str, ...] = ()
     """Named lists of hosts; what is in them, the worker says."""
     connections: tuple[GrantedConnection, ...] = ()
+    reads: tuple[RepoRead, ...] = ()
     limits: GrantLimits
     publish: GrantPublish
     runtime: Literal["runc", "runsc"] = "runc"

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from policies.connection_model import GrantedConnection, GrantedTcp
 from policies.hosts import EgressRule
+from policies.model import RepoRead
 
 
 class _Value(BaseModel):
@@ -82,6 +83,8 @@ class Launch(_Value):
     """Named lists of hosts that it may reach besides: the worker knows what is in them."""
     connections: tuple[GrantedConnection, ...] = ()
     """Upstreams that the gateway may call for the run, with secrets that the worker has: here are only their names."""
+    reads: tuple[RepoRead, ...] = ()
+    """Other repositories that it may fetch."""
     spent_usd: float = Field(default=0.0, ge=0)
     """By earlier runs of the same round; counts against the budget."""
     limits: RunLimits = RunLimits()

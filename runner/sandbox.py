@@ -49,6 +49,8 @@ class SandboxSpec(BaseModel):
     """Tag or digest of the agent's image; acceptor and gateway run from the default image."""
     mirror: Path
     """Bare repository, mounted read-only at /mirror in the agent's and the gateway's container."""
+    reads: tuple[tuple[str, Path], ...] = ()
+    """Other repositories, each as owner/name and a bare one that only the gateway's container has, read-only."""
     limits: RunLimits
     runtime: Runtime = "runc"
     """What runs the agent's container."""

@@ -58,8 +58,9 @@ class ServeClient:
         answer = await self._ask("GET", _path(run))
         return _read(Launch, answer)
 
-    async def access(self, run: RunKey) -> GitAccess:
-        answer = await self._ask("POST", f"{_path(run)}/access")
+    async def access(self, run: RunKey, repo: str) -> GitAccess:
+        """To the run's repository, or to another that it may read."""
+        answer = await self._ask("POST", f"{_path(run)}/access", params={"repo": repo})
         return _read(GitAccess, answer)
 
     async def run_command(self, run: RunKey, asked: Asked) -> Answered:

@@ -7,6 +7,7 @@ is named with its narrow value, so that compare.py finds it if Docker, a plugin 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from runner.docker.seccomp import profile
@@ -28,6 +29,7 @@ GVISOR: Final = "runsc"
 SOCKET_DIRECTORY: Final = "/run/egress"
 QUARANTINE: Final = "/quarantine"
 MIRROR: Final = "/mirror"
+READS: Final = "/reads"
 WORKSPACE: Final = "/workspace"
 HOME: Final = "/home/agent"
 
@@ -199,6 +201,7 @@ def gateway(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
             _socket_mount(spec, read_only=False),
             _trust_mount(spec, read_only=False),
             _mirror_mount(spec),
+            *(_read_only(path, f"{READS}/{repo}.git") for repo, path in spec.reads),
         ],
         "Tmpfs": {
             "/tmp": _tmpfs("gateway", mib=64),  # noqa: S108 - a mount point in the container
@@ -353,10 +356,14 @@ def _volume_mount(name: str, target: str, *, read_only: bool) -> dict[str, Any]:
 
 
 def _mirror_mount(spec: SandboxSpec) -> dict[str, Any]:
+    return _read_only(spec.mirror, MIRROR)
+
+
+def _read_only(path: Path, target: str) -> dict[str, Any]:
     return {
         "Type": "bind",
-        "Source": str(spec.mirror),
-        "Target": MIRROR,
+        "Source": str(path),
+        "Target": target,
         "ReadOnly": True,
         "BindOptions": {"Propagation": "rprivate"},
     }

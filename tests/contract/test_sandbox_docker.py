@@ -253,6 +253,24 @@ async def test_the_agent_trusts_what_the_gateway_says_over_tls(rig: DockerRig) -
     assert "PRIVATE KEY" not in said
 
 
+async def test_what_may_be_read_is_cloned_and_nothing_else(rig: DockerRig) -> None:
+    spec = rig.spec().model_copy(update={"reads": (("acme/library", rig.mirror),)})
+    sandbox = rig.backend.open(spec)
+    await sandbox.ensure()
+    policy = {"do": "policy", "egress": [], "repo": "acme/web", "branch": "errand/x"}
+    policy |= {"base": rig.base, "reads": ["acme/library"]}
+    await sandbox.send("gateway", key="policy", to="init", msg=policy)
+    await line(sandbox, "gateway", kind="ready")
+    await line(sandbox, "acceptor", kind="ready")
+    clone = "cd /workspace; git clone -q http://git.internal/acme/$1.git $1 2>&1; git -C $1 rev-parse HEAD 2>&1"
+    for repo in ("library", "web"):
+        ended = await run_inside(sandbox, "sh", "-c", clone, "sh", repo, key=repo)
+        assert ended["tail"] == f"{rig.base}\n"
+    refused = await run_inside(sandbox, "sh", "-c", clone, "sh", "secret", key="refused")
+    assert "The requested URL returned error: 403" in refused["tail"]
+    assert (await run_inside(sandbox, "ls", "/reads", key="ls"))["status"] != 0
+
+
 async def test_a_container_that_differs_from_its_specification_is_removed(rig: DockerRig) -> None:
     spec = rig.spec()
     engine = rig.backend.open(spec)._engine

@@ -163,6 +163,21 @@ async def test_access_is_for_reading_only(api: Desk) -> None:
     assert api.forge.writes == []
 
 
+async def test_another_repository_is_open_where_the_grant_lists_it(api: Desk) -> None:
+    access = GitAccess(url="https://forge.example/acme/api.git")
+    api.forge.repos["acme/library"] = FakeRepo(access=access)
+    task = await api.office.task()
+    closed = await api.client.post(api.path("/access?repo=acme/library"), headers=api.headers)
+    assert closed.status_code == 403
+    reads = [{"forge": "local", "repo": "acme/library"}]
+    grant = json.dumps({**task.grant, "reads": reads})
+    await api.office.put(TaskState.RUNNING, grant=grant)
+    answer = await api.client.post(api.path("/access?repo=acme/library"), headers=api.headers)
+    assert answer.json() == {"url": "https://forge.example/acme/api.git", "header": None}
+    launch = await api.client.get(api.path(), headers=api.headers)
+    assert [r.repo for r in Launch.model_validate_json(launch.content).reads] == ["acme/library"]
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(UnavailableError("forge", "502"), 503), (RejectedError("forge", "no such repo"), 502)],

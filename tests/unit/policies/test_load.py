@@ -209,6 +209,8 @@ def test_only_owner_and_name_make_a_repository(name: str) -> None:
             "profiles[0]: there is no profile 'perl': known are debian, github-read, go, n",
         ),
         ("forge: local, connections: [llm]", "connections[0]: there is no connection llm"),
+        ("forge: local, reads: [acme/x]", "reads[0]: acme/x is not another one under `repos`"),
+        ("forge: local, reads: [acme/web]", "reads[0]: acme/web is not another one under `repos`"),
         (
             "forge: local, egress: {hosts: [{host: a.acme.com, methods: [get]}]}",
             "hosts[0].methods[0]: write a method in capitals",
