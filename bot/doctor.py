@@ -20,6 +20,7 @@ from integrations.errors import IntegrationError
 from integrations.forge import Forge
 from policies.errors import PolicyError
 from policies.load import load_policy
+from policies.model import Policy
 from runner.errors import RunnerError
 from runner.keys import safe_url
 
@@ -144,9 +145,12 @@ async def _outside(settings: Settings) -> list[Finding]:
         )
         if configured is None
     ]
-    services: dict[str, Channel | Forge] = {**open_channels(settings), **open_forges(settings)}
+    store = Store(settings.database)
+    channels = open_channels(settings, store=store, policy=Policy(version=1))
+    services: dict[str, Channel | Forge] = {**channels, **open_forges(settings)}
     for name, service in services.items():
         good = "on" if name == "local" else "on, and it accepts our credentials"
         findings.append(await _look(name, service.check(), good))
         await service.close()
+    await store.close()
     return findings

@@ -6,8 +6,8 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.progress import STATE_WORDS, View, card
-from bot.states import TERMINAL
-from bot.store import followers, outbox, runs
+from bot.states import TERMINAL, TaskState
+from bot.store import followers, outbox, runs, tasks
 from bot.store.rows import OutboxRow, TaskRow
 from integrations.channel import Conversation, Final, Mark, Notice, Opening, Question
 
@@ -147,9 +147,16 @@ async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: 
     current = run if run is not None and run.round == task.round else None
     view = View.model_validate(current.view) if current else View()
     shown = card(task, view, now=now, started_at=current.started_at if current else None, note=note)
+    if task.state is TaskState.QUEUED and not shown.doing:
+        shown = shown.model_copy(update={"doing": _in_line(await tasks.ahead_of(tx, task))})
     payload = shown.model_dump(mode="json")
     for conversation in await whereabouts(tx, task):
         await _show(tx, task, conversation, payload, now=now)
+
+
+def _in_line(ahead: int) -> str:
+    """Nothing where it is next: it starts at once, mostly."""
+    return f"waits in line, {ahead} before it" if ahead else ""
 
 
 async def _show(

@@ -44,7 +44,7 @@ def new_task(
         forge=grant.forge,
         repo=grant.repo,
         repo_reason=grant.repo_reason,
-        branch=_wanted(inbound.branch) or own_branch(task_id, request.title),
+        branch=_wanted(request.branch or inbound.branch) or own_branch(task_id, request.title),
         prompt=request.prompt,
         context=inbound.context,
         guidance=inbound.guidance,

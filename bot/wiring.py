@@ -18,6 +18,7 @@ from bot.bus import Bus
 from bot.completion import Completer
 from bot.desk import Desk
 from bot.dispatch import Dispatcher
+from bot.front import HouseFront
 from bot.handin import HandIns
 from bot.intake import Intake, Signal
 from bot.outbox import Outbox
@@ -83,10 +84,12 @@ async def _keep_going(loop: Loop) -> None:
             return
 
 
-def open_channels(settings: Settings) -> dict[str, Channel]:
+def open_channels(settings: Settings, *, store: Store, policy: Policy) -> dict[str, Channel]:
     channels: dict[str, Channel] = {}
     if settings.slack is not None:
-        channels["slack"] = SlackChannel(settings.slack)
+        channels["slack"] = SlackChannel(
+            settings.slack, front=HouseFront(store=store, policy=policy)
+        )
     else:
         log.info("channel_off", channel="slack", hint="set ERRAND_SLACK__BOT_TOKEN to turn it on")
     return channels
@@ -117,7 +120,9 @@ async def open_services(
         await store.upgrade()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
-        channels = open_channels(settings) | {c.name: c for c in more_channels}
+        channels = open_channels(settings, store=store, policy=policy) | {
+            c.name: c for c in more_channels
+        }
         trackers: dict[str, Tracker] = {}
         forges = open_forges(settings)
         for channel in channels.values():

@@ -93,6 +93,20 @@ async def for_item(conn: AsyncConnection, item: str, *, repo: str) -> TaskRow | 
     return await _first(conn, mine.order_by(table.c.created_at.desc(), table.c.id.desc()))
 
 
+async def of_requester(conn: AsyncConnection, person: str, *, limit: int) -> list[TaskRow]:
+    """Newest first."""
+    mine = select(table).where(table.c.requester == person)
+    return await _all(
+        conn, mine.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+    )
+
+
+async def ahead_of(conn: AsyncConnection, task: TaskRow) -> int:
+    """How many stand before a queued task in line."""
+    line = [other.id for other in await queued(conn, limit=500)]
+    return line.index(task.id) if task.id in line else 0
+
+
 async def listing(
     conn: AsyncConnection, *, states: Collection[TaskState] | None = None, limit: int = 50
 ) -> list[TaskRow]:

@@ -14,6 +14,8 @@ class SlackConfig(BaseModel):
     """Signing Secret, from Basic Information: for events over HTTP."""
     app_token: SecretStr | None = Field(default=None, min_length=1)
     """App-level token (`xapp-…`) with `connections:write`: for Socket Mode, without an inbound port."""
+    bots: tuple[str, ...] = ()
+    """Other bots that are heard, by their user ids, as a JSON list. What they may is for the policy, by name."""
     api_url: str = "https://slack.com/api/"
     """Address of the Web API; another one only for tests."""
 

@@ -30,6 +30,7 @@ from integrations.errors import RejectedError
 from integrations.slack.channel import SlackChannel
 from integrations.slack.config import SlackConfig
 from integrations.testing import FakeChannel
+from integrations.testing_front import FakeFront
 from tests.support.slack_api import BOT_TOKEN, slack_api
 
 CARD = Card(
@@ -94,7 +95,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
                     app_token=SecretStr("xapp-1"),
                     api_url=api.url,
                 )
-                channel = SlackChannel(config)
+                channel = SlackChannel(config, front=FakeFront())
                 thread = api.say("C0WEB", "<@U0ERRAND> fix it", user="U0DANA")
         stack.push_async_callback(channel.close)
         conversation = Conversation(channel=name, team="T0ACME", place="C0WEB", thread=thread)

@@ -10,13 +10,13 @@ from typing import Literal
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from integrations.slack.config import SCOPES
+from tests.support.slack_limits import parsed, problem_of_message, problem_of_view
+
 BOT_TOKEN = "xoxb-stand-in"
 APP_TOKEN = "xapp-stand-in"
 TEAM, BOT_USER, BOT_ID = "T0ACME", "U0ERRAND", "B0ERRAND"
-ALL_SCOPES = (
-    "app_mentions:read,channels:history,chat:write,groups:history,im:history,mpim:history,"
-    "reactions:write,users:read"
-)
+ALL_SCOPES = ",".join(SCOPES)
 
 Json = dict[str, object]
 Timing = Literal["instead", "after"]
@@ -48,6 +48,22 @@ class SlackApi:
     scopes: str | None = ALL_SCOPES
     people: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Display and real names by user id."""
+    standings: dict[str, Json] = field(default_factory=dict)
+    """What `users.info` says besides: `is_restricted`, `team_id`."""
+    rich: bool = True
+    """The workspace has the newer blocks."""
+    closed: dict[str, str] = field(default_factory=dict)
+    """Channels that we can neither read nor write, with the code that says so."""
+    views: list[Json] = field(default_factory=list)
+    """Modals that were opened."""
+    homes: dict[str, Json] = field(default_factory=dict)
+    whispers: list[Json] = field(default_factory=list)
+    sessions: dict[tuple[str, str], str] = field(default_factory=dict)
+    prompts: dict[str, Json] = field(default_factory=dict)
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    """What can be downloaded: its media type and bytes, by name."""
+    replies_to: dict[str, Json] = field(default_factory=dict)
+    """What an envelope was acknowledged with, by its id."""
     page_size: int = 200
     dead_sockets: int = 0
     """So many Socket Mode addresses lead nowhere."""
@@ -79,12 +95,12 @@ class SlackApi:
                 self.changed.clear()
                 await self.changed.wait()
 
-    async def envelope(self, envelope_id: str, payload: Json) -> None:
-        """Deliver an event over the newest socket."""
+    async def envelope(self, envelope_id: str, payload: Json, *, kind: str = "events_api") -> None:
+        """Deliver an event, `interactive` or `slash_commands`, over the newest socket."""
         message = {
             "envelope_id": envelope_id,
-            "type": "events_api",
-            "accepts_response_payload": False,
+            "type": kind,
+            "accepts_response_payload": kind != "events_api",
             "payload": payload,
         }
         await self.sockets[-1].send_str(json.dumps(message))
@@ -133,6 +149,12 @@ class SlackApi:
             "conversations.history": self._history,
             "users.info": self._user,
             "apps.connections.open": self._open,
+            "views.open": self._view,
+            "views.publish": self._home,
+            "chat.postEphemeral": self._whisper,
+            "conversations.open": self._direct,
+            "assistant.threads.setSuggestedPrompts": self._prompt,
+            "agents.sessions.setStatus": self._session,
         }
         if name not in answers:
             return {"ok": False, "error": "unknown_method"}
@@ -155,13 +177,48 @@ class SlackApi:
             return {"ok": False, "error": "user_not_found"}
         display, real = names
         profile = {"display_name": display, "real_name": real}
-        return {"ok": True, "user": {"id": args["user"], "real_name": real, "profile": profile}}
+        more = self.standings.get(str(args["user"]), {})
+        return {
+            "ok": True,
+            "user": {"id": args["user"], "real_name": real, "profile": profile, **more},
+        }
+
+    def _view(self, args: Json) -> Json:
+        view = parsed(args["view"])
+        if (problem := problem_of_view(view)) is not None:
+            return {"ok": False, "error": problem}
+        if args["trigger_id"] == "expired":
+            return {"ok": False, "error": "expired_trigger_id"}
+        self.views.append(view)
+        return {"ok": True, "view": {"id": f"V{len(self.views)}", **view}}
+
+    def _home(self, args: Json) -> Json:
+        view = parsed(args["view"])
+        if (problem := problem_of_view(view)) is not None:
+            return {"ok": False, "error": problem}
+        self.homes[str(args["user_id"])] = view
+        return {"ok": True}
+
+    def _whisper(self, args: Json) -> Json:
+        self.whispers.append(args)
+        return {"ok": True}
+
+    def _direct(self, args: Json) -> Json:
+        return {"ok": True, "channel": {"id": f"D{str(args['users'])[1:]}"}}
+
+    def _prompt(self, args: Json) -> Json:
+        self.prompts[str(args["channel_id"])] = args
+        return {"ok": True}
+
+    def _session(self, args: Json) -> Json:
+        self.sessions[str(args["channel_id"]), str(args["thread_ts"])] = str(args["status"])
+        return {"ok": True}
 
     def _post(self, args: Json) -> Json:
         channel = str(args["channel"])
         if channel == "C0GONE":
             return {"ok": False, "error": "channel_not_found"}
-        if (problem := blocks_problem(args)) is not None:
+        if (problem := self._refused(args)) is not None:
             return {"ok": False, "error": problem}
         more = {k: args[k] for k in ("blocks", "metadata") if k in args}
         thread = str(args["thread_ts"]) if args.get("thread_ts") else None
@@ -171,7 +228,7 @@ class SlackApi:
         return {"ok": True, "channel": channel, "ts": ts}
 
     def _update(self, args: Json) -> Json:
-        if (problem := blocks_problem(args)) is not None:
+        if (problem := self._refused(args)) is not None:
             return {"ok": False, "error": problem}
         message = self._message(args, "ts")
         if message is None:
@@ -195,11 +252,24 @@ class SlackApi:
         self.reactions.remove(reaction)
         return {"ok": True}
 
+    def _refused(self, args: Json) -> str | None:
+        if (code := self.closed.get(str(args["channel"]))) is not None:
+            return code
+        blocks = parsed(args.get("blocks") or "[]")
+        return problem_of_message(str(args["text"]), blocks, rich=self.rich)
+
     def _replies(self, args: Json) -> Json:
-        thread = [m for m in self.messages[str(args["channel"])] if m["thread_ts"] == args["ts"]]
+        """A thread by its root; a single message by the ts of a reply."""
+        if (code := self.closed.get(str(args["channel"]))) is not None:
+            return {"ok": False, "error": code}
+        here = self.messages[str(args["channel"])]
+        thread = [m for m in here if m["thread_ts"] == args["ts"]]
+        thread = thread or [m for m in here if m["ts"] == args["ts"]]
         return self._page(thread, args) if thread else {"ok": False, "error": "thread_not_found"}
 
     def _history(self, args: Json) -> Json:
+        if (code := self.closed.get(str(args["channel"]))) is not None:
+            return {"ok": False, "error": code}
         roots = [m for m in self.messages[str(args["channel"])] if m["thread_ts"] == m["ts"]]
         return self._page(roots[::-1], args)
 
@@ -234,9 +304,19 @@ class SlackApi:
         self.changed.set()
         async for message in socket:
             if message.type is WSMsgType.TEXT:
-                self.acks.append(str(json.loads(message.data)["envelope_id"]))
+                acknowledged = json.loads(message.data)
+                self.acks.append(str(acknowledged["envelope_id"]))
+                self.replies_to[self.acks[-1]] = acknowledged.get("payload") or {}
                 self.changed.set()
         return socket
+
+    async def file(self, request: web.Request) -> web.Response:
+        """With the bot's token only, as Slack does it: others get a page to log in."""
+        self.calls.append(("file", {"name": request.match_info["name"]}))
+        if request.headers.get("authorization") != f"Bearer {BOT_TOKEN}":
+            return web.Response(text="<html>log in</html>", content_type="text/html")
+        kind, body = self.files[request.match_info["name"]]
+        return web.Response(body=body, content_type=kind)
 
     async def close(self) -> None:
         self._released.set()
@@ -253,27 +333,6 @@ async def _arguments(request: web.Request) -> Json:
     return args
 
 
-def blocks_problem(args: Json) -> str | None:
-    """Slack's own limits for a message's blocks."""
-    blocks = args.get("blocks") or []
-    assert isinstance(blocks, list)
-    texts = [text for block in blocks for text in _texts(block)]
-    if len(blocks) > 50 or any(not 1 <= len(t) <= 3000 for t in texts):
-        return "invalid_blocks"
-    if any(b["type"] == "context" and len(b["elements"]) > 10 for b in blocks):
-        return "invalid_blocks"
-    if sum(map(len, texts)) > 12_000:
-        return "msg_blocks_too_long"
-    return "msg_too_long" if not 1 <= len(str(args["text"])) <= 40_000 else None
-
-
-def _texts(block: Json) -> list[str]:
-    elements = block.get("elements", [])
-    assert isinstance(elements, list)
-    found = [part.get("text") for part in [block, *elements]]
-    return [str(text["text"] if isinstance(text, dict) else text) for text in found if text]
-
-
 @asynccontextmanager
 async def slack_api() -> AsyncIterator[SlackApi]:
     """Slack, for as long as the block lasts."""
@@ -281,6 +340,7 @@ async def slack_api() -> AsyncIterator[SlackApi]:
     app = web.Application()
     app.router.add_route("*", "/api/{method}", api.method)
     app.router.add_get("/socket", api.socket)
+    app.router.add_get("/files/{name}", api.file)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

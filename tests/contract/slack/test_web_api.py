@@ -17,6 +17,8 @@ from integrations.errors import (
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
+from integrations.slack.workspaces import OneWorkspace
+from integrations.testing_front import FakeFront
 from tests.support.slack_api import APP_TOKEN, BOT_ID, BOT_TOKEN, Fault, SlackApi, slack_api
 
 HELLO = Notice(text="Hello")
@@ -38,7 +40,8 @@ def config(api: SlackApi) -> SlackConfig:
 
 @pytest.fixture
 async def channel(config: SlackConfig) -> AsyncIterator[SlackChannel]:
-    made = SlackChannel(config, client=SlackClient(config, timeout_seconds=1))
+    client = SlackClient(config, timeout_seconds=1)
+    made = SlackChannel(config, front=FakeFront(), workspaces=OneWorkspace(client))
     yield made
     await made.close()
 
@@ -104,7 +107,7 @@ async def test_slack_out_of_reach_is_unavailable(conversation: Conversation) -> 
     config = SlackConfig(
         bot_token=SecretStr("x"), app_token=SecretStr("x"), api_url="http://127.0.0.1:9/api/"
     )
-    channel = SlackChannel(config)
+    channel = SlackChannel(config, front=FakeFront())
     with pytest.raises(UnavailableError):
         await channel.post(conversation, HELLO, key="k")
     await channel.close()
