@@ -108,7 +108,7 @@ class Vigil:
     async def tell_the_line(self) -> None:
         """Say on the cards of what waits how much is before it, where that has changed."""
         async with self.store.read() as conn:
-            line = (await tasks.queued(conn, limit=LINE))[1:]
+            line = await tasks.queued(conn, limit=LINE)
         if not line:
             return
         async with self.store.begin() as tx:

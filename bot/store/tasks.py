@@ -103,7 +103,7 @@ async def of_requester(conn: AsyncConnection, person: str, *, limit: int) -> lis
 
 async def ahead_of(conn: AsyncConnection, task: TaskRow) -> int:
     """How many stand before a queued task in line."""
-    line = [other.id for other in await queued(conn, limit=500)]
+    line = list((await conn.execute(_line(select(table.c.id)).limit(500))).scalars())
     return line.index(task.id) if task.id in line else 0
 
 
@@ -117,10 +117,13 @@ async def listing(
 
 async def queued(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:
     """What may start: the most urgent first, then the oldest; who is queued again does not lose its place."""
-    ready = (table.c.state == TaskState.QUEUED, table.c.waits_for == NOTHING)
+    return await _all(conn, _line(select(table)).limit(limit))
+
+
+def _line(query: Select[Any]) -> Select[Any]:
     urgency = case((table.c.priority == 0, MEDIUM), else_=table.c.priority)
-    order = (urgency, table.c.created_at, table.c.id)
-    return await _all(conn, select(table).where(*ready).order_by(*order).limit(limit))
+    ready = query.where(table.c.state == TaskState.QUEUED, table.c.waits_for == NOTHING)
+    return ready.order_by(urgency, table.c.created_at, table.c.id)
 
 
 async def waiting(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from slack_bolt.async_app import AsyncApp
 
 from integrations.channel import Conversation, Inbound, Mark, Opening, Receive, Reply
-from integrations.errors import RejectedError
+from integrations.errors import IntegrationError, RejectedError
 from integrations.front import Front
 from integrations.slack.arrivals import Arrivals
 from integrations.slack.checkup import problems_of
@@ -33,6 +33,7 @@ REACTIONS = {
 CLOCK_SKEW = timedelta(minutes=5)
 """Slack stamps messages by its own clock; keys are unique, so looking further back is harmless."""
 
+ATTACHMENT = "output.txt"
 BLOCK_CODES = frozenset({"invalid_blocks", "invalid_blocks_format"})
 
 
@@ -81,8 +82,23 @@ class SlackChannel:
             )
 
         posted = await self._best(conversation, reply, send)
-        await self._sessions.show(client, conversation, reply)
+        await self._beside(client, conversation, reply)
         return posted
+
+    async def _beside(self, client: SlackClient, conversation: Conversation, reply: Reply) -> None:
+        """What goes with a message that is posted: nothing of it may make it be posted again."""
+        await self._sessions.show(client, conversation, reply)
+        attachment = render(reply).attachment
+        if attachment:
+            try:
+                await client.upload(
+                    channel=conversation.place,
+                    thread=conversation.thread,
+                    name=ATTACHMENT,
+                    text=attachment,
+                )
+            except IntegrationError as error:
+                log.warning("slack_file_not_sent", error=str(error))
 
     async def edit(self, conversation: Conversation, message_id: str, reply: Reply) -> None:
         client = await self._workspaces.client(conversation.team)

@@ -126,6 +126,13 @@ class SlackClient:
                 channel=channel, user=user, text=text, blocks=blocks, thread_ts=thread or None
             )
 
+    async def upload(self, *, channel: str, thread: str, name: str, text: str) -> None:
+        """Put a text beside a message, as a file."""
+        with slack_errors():
+            await self.web().files_upload_v2(
+                channel=channel, thread_ts=thread, filename=name, title=name, content=text
+            )
+
     async def open_view(self, trigger: str, view: Block) -> None:
         """Open a modal: within three seconds of the click that gave the trigger."""
         await self._send("views.open", {"trigger_id": trigger, "view": view})

@@ -1,6 +1,5 @@
 """What a delivery from Slack left out: who said it, what stands around it, a message to answer."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -14,7 +13,7 @@ from integrations.slack.identity import Identity
 from integrations.slack.interactions import Note
 from integrations.slack.links import permalink
 from integrations.slack.messages import Message
-from integrations.slack.mrkdwn import plain, without_mention
+from integrations.slack.mrkdwn import mentions, plain, without_mention
 from integrations.slack.render import Rendered, render_request
 
 log = structlog.get_logger()
@@ -38,8 +37,10 @@ CLOSED = frozenset(
 async def completed(client: SlackClient, inbound: Inbound) -> Inbound:
     """Safe twice: what it posts it looks for first."""
     user = inbound.author.removeprefix("slack:")
-    person, bot = await asyncio.gather(client.person(user), client.identity())
-    inbound = inbound.model_copy(update={"standing": person.standing, "author_name": user})
+    bot = await client.identity()
+    if inbound.standing == "unknown":
+        person = await client.person(user)
+        inbound = inbound.model_copy(update={"standing": person.standing})
     match inbound.note:
         case Note.ROOT:
             return await _begun(client, bot, inbound, user)
@@ -101,6 +102,13 @@ async def _reacted(client: SlackClient, bot: Identity, inbound: Inbound) -> Inbo
     message = await client.message(channel=inbound.conversation.place, ts=inbound.message_id)
     if message is None:
         return inbound
+    about_us = mentions(message.text, bot.user_id) or message.ts == message.thread
+    if (
+        inbound.text == "stop"
+        and not about_us
+        and not bot.wrote(user=message.user, bot_id=message.bot_id)
+    ):
+        return inbound.model_copy(update={"text": ""})
     conversation = inbound.conversation.model_copy(update={"thread": message.thread})
     changes: dict[str, object] = {"conversation": conversation}
     if inbound.happening == "triggered":

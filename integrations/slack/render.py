@@ -78,6 +78,8 @@ class Rendered:
     text: str
     """What notifications, screen readers and old clients show."""
     blocks: list[Block]
+    attachment: str = ""
+    """What did not fit, whole: goes along as a file."""
 
 
 def render(reply: Reply, *, rich: bool = False) -> Rendered:
@@ -267,6 +269,7 @@ def _final(final: Final, *, rich: bool) -> Rendered:
         text=_fallback(
             [f"{outcome(final)}: {_written(from_markdown(final.text))}", *facts, *link, tail]
         ),
+        attachment=_too_long(final),
         blocks=[
             *map(section, [head, *rest]),
             *([section(tail)] if tail else []),
@@ -274,6 +277,12 @@ def _final(final: Final, *, rich: bool) -> Rendered:
             *_ending(final, rich=rich),
         ],
     )
+
+
+def _too_long(final: Final) -> str:
+    """Output and words of which the message shows a part only."""
+    parts = [(final.text, LONG_TEXT), (final.tail, SECTION - 100)]
+    return "\n\n".join(defuse(text) for text, room in parts if len(text) > room)
 
 
 def _ending(final: Final, *, rich: bool) -> list[Block]:

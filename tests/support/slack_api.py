@@ -62,6 +62,8 @@ class SlackApi:
     prompts: dict[str, Json] = field(default_factory=dict)
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     """What can be downloaded: its media type and bytes, by name."""
+    uploads: list[Json] = field(default_factory=list)
+    uploaded: bytes = b""
     replies_to: dict[str, Json] = field(default_factory=dict)
     """What an envelope was acknowledged with, by its id."""
     page_size: int = 200
@@ -155,6 +157,8 @@ class SlackApi:
             "conversations.open": self._direct,
             "assistant.threads.setSuggestedPrompts": self._prompt,
             "agents.sessions.setStatus": self._session,
+            "files.getUploadURLExternal": self._upload_url,
+            "files.completeUploadExternal": self._uploaded,
         }
         if name not in answers:
             return {"ok": False, "error": "unknown_method"}
@@ -209,6 +213,17 @@ class SlackApi:
     def _prompt(self, args: Json) -> Json:
         self.prompts[str(args["channel_id"])] = args
         return {"ok": True}
+
+    def _upload_url(self, args: Json) -> Json:
+        return {"ok": True, "file_id": "F1", "upload_url": self.url.replace("/api/", "/upload")}
+
+    def _uploaded(self, args: Json) -> Json:
+        self.uploads.append(args)
+        return {"ok": True, "files": [{"id": "F1"}]}
+
+    async def upload(self, request: web.Request) -> web.Response:
+        self.uploaded = await request.read()
+        return web.Response(text="OK")
 
     def _session(self, args: Json) -> Json:
         self.sessions[str(args["channel_id"]), str(args["thread_ts"])] = str(args["status"])
@@ -341,6 +356,7 @@ async def slack_api() -> AsyncIterator[SlackApi]:
     app.router.add_route("*", "/api/{method}", api.method)
     app.router.add_get("/socket", api.socket)
     app.router.add_get("/files/{name}", api.file)
+    app.router.add_post("/upload", api.upload)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from integrations.channel import Card, Conversation, Final, Option, Question
+from integrations.channel import Card, Conversation, Final, Option, Question, Reply
 from integrations.front import Details, Errand, Offer
 from tests.contract.slack.conftest import Site
 from tests.support.slack_api import Fault
@@ -307,7 +307,8 @@ QUESTION = Question(
 
 async def test_every_reply_is_one_that_slack_takes_and_shows_its_buttons(site: Site) -> None:
     card = Card(task="1", title="Fix", repo="acme/web", repo_reason="", agent="script", state="working", live=True)  # fmt: skip
-    for n, reply in enumerate((card, QUESTION, Final(outcome="failed", text="no"))):
+    replies: list[Reply] = [card, QUESTION, Final(outcome="failed", text="no")]
+    for n, reply in enumerate(replies):
         await site.channel.post(HERE, reply, key=f"k{n}")
 
     shown = [str(message["blocks"]) for message in site.api.messages["C0WEB"]]
