@@ -24,8 +24,9 @@ from bot.intake import Intake, Signal
 from bot.outbox import Outbox
 from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
-from bot.settings import Settings, worker_token
+from bot.settings import Settings, vault_key, worker_token
 from bot.store.engine import Store
+from bot.vault import Vault
 from bot.vigil import Vigil
 from bot.web import create_app, serve_http
 from bot.worker_api import WorkerApi
@@ -35,6 +36,9 @@ from integrations.forge import Forge
 from integrations.github.forge import GitHubForge
 from integrations.localforge.forge import LocalForge
 from integrations.slack.channel import SlackChannel
+from integrations.slack.client import SlackClient
+from integrations.slack.config import SlackConfig
+from integrations.slack.workspaces import ManyWorkspaces, OneWorkspace
 from integrations.tracker import Tracker
 from policies.load import load_policy
 from policies.model import Policy
@@ -87,12 +91,22 @@ async def _keep_going(loop: Loop) -> None:
 def open_channels(settings: Settings, *, store: Store, policy: Policy) -> dict[str, Channel]:
     channels: dict[str, Channel] = {}
     if settings.slack is not None:
-        channels["slack"] = SlackChannel(
-            settings.slack, front=HouseFront(store=store, policy=policy)
-        )
+        channels["slack"] = open_slack(settings, settings.slack, store=store, policy=policy)
     else:
         log.info("channel_off", channel="slack", hint="set ERRAND_SLACK__BOT_TOKEN to turn it on")
     return channels
+
+
+def open_slack(
+    settings: Settings, config: SlackConfig, *, store: Store, policy: Policy
+) -> SlackChannel:
+    workspaces = (
+        ManyWorkspaces(config, Vault(store, vault_key(settings)))
+        if config.many
+        else OneWorkspace(SlackClient(config))
+    )
+    front = HouseFront(store=store, policy=policy)
+    return SlackChannel(config, front=front, workspaces=workspaces)
 
 
 def open_forges(settings: Settings) -> dict[str, Forge]:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from integrations.channel import Receive
-from integrations.errors import IntegrationError
+from integrations.errors import IntegrationError, RejectedError
 from integrations.front import Front
 from integrations.slack import names
 from integrations.slack.blocks import Block
@@ -32,7 +32,7 @@ from integrations.slack.payloads import (
     read,
 )
 from integrations.slack.views import details_view, no_details_view, start_form, suggestions
-from integrations.slack.workspaces import Workspaces
+from integrations.slack.workspaces import NOT_INSTALLED, Workspaces
 
 log = structlog.get_logger()
 
@@ -51,6 +51,16 @@ class Arrivals:
     panes: Panes = field(default_factory=Panes)
 
     async def take(self, body: Payload) -> dict[str, Any]:
+        try:
+            return await self._taken(body)
+        except RejectedError as error:
+            if error.code != NOT_INSTALLED:
+                raise
+            # It will not get better by itself, and is nobody's who could be told.
+            log.warning("slack_workspace_unknown", kind=body.get("type"))
+            return {}
+
+    async def _taken(self, body: Payload) -> dict[str, Any]:
         match body.get("type"):
             case "event_callback":
                 await self._event(body)

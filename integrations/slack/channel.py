@@ -1,5 +1,6 @@
 """Slack as a place where people talk."""
 
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -7,20 +8,22 @@ import structlog
 from fastapi import APIRouter
 from slack_bolt.async_app import AsyncApp
 
-from integrations.channel import Conversation, Inbound, Mark, Opening, Receive, Reply
-from integrations.errors import IntegrationError, RejectedError
+from integrations.channel import Conversation, Final, Inbound, Mark, Opening, Receive, Reply
+from integrations.errors import IntegrationError, RateLimitedError, RejectedError
 from integrations.front import Front
 from integrations.slack.arrivals import Arrivals
 from integrations.slack.checkup import problems_of
 from integrations.slack.client import SlackClient
-from integrations.slack.completing import completed, post_once
+from integrations.slack.completing import CLOSED, completed, post_once
 from integrations.slack.config import SlackConfig
 from integrations.slack.ingress import bolt_app
+from integrations.slack.oauth import install_router
+from integrations.slack.pace import Pace
 from integrations.slack.render import Rendered, is_richer, render, render_opening
 from integrations.slack.sessions import Sessions
 from integrations.slack.socket import listen
 from integrations.slack.web import slack_router
-from integrations.slack.workspaces import OneWorkspace, Workspaces
+from integrations.slack.workspaces import ManyWorkspaces, Workspaces
 
 log = structlog.get_logger()
 
@@ -33,6 +36,7 @@ REACTIONS = {
 CLOCK_SKEW = timedelta(minutes=5)
 """Slack stamps messages by its own clock; keys are unique, so looking further back is harmless."""
 
+MOVED = "(I write to you here, since I can no longer write where you asked.)"
 ATTACHMENT = "output.txt"
 BLOCK_CODES = frozenset({"invalid_blocks", "invalid_blocks_format"})
 
@@ -41,20 +45,29 @@ class SlackChannel:
     """Every workspace that the app is installed in."""
 
     name = "slack"
-    edit_seconds = 3.0
     silence_seconds = 60.0
 
     def __init__(
-        self, config: SlackConfig, *, front: Front, workspaces: Workspaces | None = None
+        self,
+        config: SlackConfig,
+        *,
+        front: Front,
+        workspaces: Workspaces,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._front = front
-        self._workspaces = workspaces or OneWorkspace(SlackClient(config))
+        self._workspaces = workspaces
         self._caller = SlackClient(config)
         """Asks for Socket Mode's addresses, for which the app itself has a token."""
         self._sessions = Sessions()
+        self._pace = Pace(clock=clock)
         self._plain: set[str] = set()
         """The workspaces that have only the older blocks."""
+
+    @property
+    def edit_seconds(self) -> float:
+        return self._pace.seconds
 
     async def complete(self, inbound: Inbound) -> Inbound:
         client = await self._workspaces.client(inbound.conversation.team)
@@ -81,9 +94,24 @@ class SlackChannel:
                 key=key,
             )
 
-        posted = await self._best(conversation, reply, send)
+        try:
+            posted = await self._best(conversation, reply, send)
+        except RejectedError as error:
+            if error.code not in CLOSED or not isinstance(reply, Final):
+                raise
+            return await self._directly(client, reply, key=key)
         await self._beside(client, conversation, reply)
         return posted
+
+    async def _directly(self, client: SlackClient, final: Final, *, key: str) -> str:
+        """The last word, to who asked: the place where they did is closed to us."""
+        user = final.person.removeprefix(f"{self.name}:")
+        if user == final.person:
+            raise RejectedError(self.name, "nobody to tell directly")
+        message = render(final.model_copy(update={"text": f"{final.text}\n\n{MOVED}"}))
+        place = await client.direct(user)
+        bot = await client.identity()
+        return await post_once(client, bot, place=place, message=message, key=key)
 
     async def _beside(self, client: SlackClient, conversation: Conversation, reply: Reply) -> None:
         """What goes with a message that is posted: nothing of it may make it be posted again."""
@@ -112,7 +140,11 @@ class SlackChannel:
             )
             return message_id
 
-        await self._best(conversation, reply, send)
+        try:
+            await self._best(conversation, reply, send)
+        except RateLimitedError as error:
+            self._pace.too_fast(error.retry_after)
+            raise
         await self._sessions.show(client, conversation, reply)
 
     async def _best(
@@ -150,7 +182,7 @@ class SlackChannel:
                 if message.key == key and bot.wrote(user=message.user, bot_id=message.bot_id):
                     return message.ts
         except RejectedError as error:
-            if error.code != "thread_not_found":
+            if error.code not in CLOSED:
                 raise
         return None
 
@@ -166,12 +198,15 @@ class SlackChannel:
         raise unknown or RejectedError(self.name, "not installed in any workspace")
 
     def routes(self, receive: Receive) -> APIRouter | None:
+        router = APIRouter()
         secret = self._config.signing_secret
-        if secret is None:
-            return None
-        return slack_router(
-            self._app(receive), self._workspaces, signing_secret=secret.get_secret_value()
-        )
+        if secret is not None:
+            app = self._app(receive)
+            events = slack_router(app, self._workspaces, signing_secret=secret.get_secret_value())
+            router.include_router(events)
+        if isinstance(self._workspaces, ManyWorkspaces):
+            router.include_router(install_router(self._workspaces))
+        return router if router.routes else None
 
     async def listen(self, receive: Receive) -> None:
         token = self._config.app_token

@@ -8,8 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 class SlackConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    bot_token: SecretStr = Field(min_length=1)
-    """Bot User OAuth Token (`xoxb-…`), from OAuth & Permissions."""
+    bot_token: SecretStr | None = Field(default=None, min_length=1)
+    """Bot User OAuth Token (`xoxb-…`), from OAuth & Permissions: for one workspace."""
+    client_id: str = ""
+    """Client ID, from Basic Information: for several workspaces, or for tokens that rotate."""
+    client_secret: SecretStr | None = Field(default=None, min_length=1)
+    """Client Secret, from the same page."""
+    teams: tuple[str, ...] = ()
+    """The workspaces (`T…`) in which the app may be installed with these, as a JSON list."""
     signing_secret: SecretStr | None = Field(default=None, min_length=1)
     """Signing Secret, from Basic Information: for events over HTTP."""
     app_token: SecretStr | None = Field(default=None, min_length=1)
@@ -18,6 +24,23 @@ class SlackConfig(BaseModel):
     """Other bots that are heard, by their user ids, as a JSON list. What they may is for the policy, by name."""
     api_url: str = "https://slack.com/api/"
     """Address of the Web API; another one only for tests."""
+
+    @property
+    def many(self) -> bool:
+        """Tokens come from installations, and are kept in the database."""
+        return bool(self.client_id)
+
+    @model_validator(mode="after")
+    def _can_speak(self) -> Self:
+        if bool(self.bot_token) == self.many:
+            raise ValueError(
+                "set bot_token (one workspace) or client_id, client_secret and teams (several): not both"
+            )
+        if self.many and (self.client_secret is None or not self.teams):
+            raise ValueError(
+                "client_id needs client_secret, and teams: the ids of the workspaces that may install the app"
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_receive(self) -> Self:

@@ -28,7 +28,9 @@ from integrations.channel import (
 from integrations.console.channel import ConsoleChannel
 from integrations.errors import RejectedError
 from integrations.slack.channel import SlackChannel
+from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
+from integrations.slack.workspaces import OneWorkspace
 from integrations.testing import FakeChannel
 from integrations.testing_front import FakeFront
 from tests.support.slack_api import BOT_TOKEN, slack_api
@@ -95,7 +97,9 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
                     app_token=SecretStr("xapp-1"),
                     api_url=api.url,
                 )
-                channel = SlackChannel(config, front=FakeFront())
+                channel = SlackChannel(
+                    config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))
+                )
                 thread = api.say("C0WEB", "<@U0ERRAND> fix it", user="U0DANA")
         stack.push_async_callback(channel.close)
         conversation = Conversation(channel=name, team="T0ACME", place="C0WEB", thread=thread)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -50,6 +52,12 @@ class SlackApi:
     """Display and real names by user id."""
     standings: dict[str, Json] = field(default_factory=dict)
     """What `users.info` says besides: `is_restricted`, `team_id`."""
+    paces: dict[str, float] = field(default_factory=dict)
+    """Seconds that must lie between two calls of a method."""
+    clock: Callable[[], float] = time.monotonic
+    limited: list[str] = field(default_factory=list)
+    """Calls that came too soon."""
+    _last: dict[str, float] = field(default_factory=dict)
     rich: bool = True
     """The workspace has the newer blocks."""
     closed: dict[str, str] = field(default_factory=dict)
@@ -116,6 +124,10 @@ class SlackApi:
         fault = self.faults[name].popleft() if self.faults[name] else None
         if fault is not None and fault.when == "instead":
             return await self._failed(fault)
+        if (wait := self._too_soon(name)) > 0:
+            return await self._failed(
+                Fault(status=429, code="ratelimited", retry_after=str(math.ceil(wait)))
+            )
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         answer = self._answer(name, args, token)
         self.changed.set()
@@ -123,6 +135,15 @@ class SlackApi:
             return await self._failed(fault)
         headers = {} if self.scopes is None else {"x-oauth-scopes": self.scopes}
         return web.json_response(answer, headers=headers)
+
+    def _too_soon(self, name: str) -> float:
+        now, pace = self.clock(), self.paces.get(name, 0.0)
+        wait = self._last.get(name, float("-inf")) + pace - now
+        if wait > 0:
+            self.limited.append(name)
+        else:
+            self._last[name] = now
+        return wait
 
     async def _failed(self, fault: Fault) -> web.Response:
         self.changed.set()

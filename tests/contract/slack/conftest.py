@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,7 +16,9 @@ from pydantic import SecretStr
 
 from integrations.channel import Inbound
 from integrations.slack.channel import SlackChannel
+from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
+from integrations.slack.workspaces import OneWorkspace
 from integrations.testing_front import FakeFront
 from tests.contract.slack.serving import served
 from tests.support.slack_api import APP_TOKEN, BOT_TOKEN, SlackApi, slack_api
@@ -47,6 +49,7 @@ class Site:
     api: SlackApi
     channel: SlackChannel
     front: FakeFront
+    workspaces: OneWorkspace
     stored: list[Inbound] = field(default_factory=list)
     failures: int = 0
     line: Line = field(init=False)
@@ -58,6 +61,9 @@ class Site:
             raise ConnectionError("the database is away")
         self.stored.append(inbound)
         return True
+
+    async def clients(self) -> Sequence[SlackClient]:
+        return await self.workspaces.clients()
 
     async def completed(self, inbound: Inbound) -> Inbound:
         return await self.channel.complete(inbound)
@@ -129,7 +135,9 @@ async def site(request: pytest.FixtureRequest, api: SlackApi) -> AsyncIterator[S
         bots=("U0DEPLOY",),
     )
     front = FakeFront()
-    made = Site(api=api, channel=SlackChannel(config, front=front), front=front)
+    workspaces = OneWorkspace(SlackClient(config))
+    channel = SlackChannel(config, front=front, workspaces=workspaces)
+    made = Site(api=api, channel=channel, front=front, workspaces=workspaces)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(made.channel.close)
         if over_http:

@@ -14,7 +14,9 @@ from pydantic import SecretStr
 
 from integrations.channel import Inbound
 from integrations.slack.channel import SlackChannel
+from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
+from integrations.slack.workspaces import OneWorkspace
 from integrations.testing_front import FakeFront
 from tests.contract.slack.serving import served
 from tests.support.slack_api import BOT_TOKEN, Fault, SlackApi, slack_api
@@ -63,7 +65,9 @@ async def running() -> AsyncIterator[Running]:
             signing_secret=SecretStr(SIGNING_SECRET),
             api_url=api.url,
         )
-        channel = SlackChannel(config, front=FakeFront())
+        channel = SlackChannel(
+            config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))
+        )
         inbox = Inbox()
         router = channel.routes(inbox.receive)
         assert router is not None
@@ -191,7 +195,11 @@ async def test_a_delivery_while_slack_is_away_is_asked_for_again() -> None:
             signing_secret=SecretStr(SIGNING_SECRET),
             api_url=api.url,
         )
-        channel, inbox, app = SlackChannel(config, front=FakeFront()), Inbox(), FastAPI()
+        channel, inbox, app = (
+            SlackChannel(config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))),
+            Inbox(),
+            FastAPI(),
+        )
         router = channel.routes(inbox.receive)
         assert router is not None
         app.include_router(router)
@@ -206,4 +214,9 @@ async def test_a_delivery_while_slack_is_away_is_asked_for_again() -> None:
 
 def test_without_a_signing_secret_there_is_no_route() -> None:
     config = SlackConfig(bot_token=SecretStr("x"), app_token=SecretStr("x"))
-    assert SlackChannel(config, front=FakeFront()).routes(Inbox().receive) is None
+    assert (
+        SlackChannel(
+            config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))
+        ).routes(Inbox().receive)
+        is None
+    )

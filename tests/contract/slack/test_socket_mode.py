@@ -52,7 +52,7 @@ def config(api: SlackApi) -> SlackConfig:
 
 @asynccontextmanager
 async def listening(config: SlackConfig, inbox: Inbox) -> AsyncIterator[None]:
-    channel = SlackChannel(config, front=FakeFront())
+    channel = SlackChannel(config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config)))
     async with asyncio.TaskGroup() as group:
         task = group.create_task(channel.listen(inbox.receive))
         await inbox.api.until(lambda: bool(inbox.api.sockets))
@@ -140,5 +140,7 @@ async def test_without_an_app_token_there_is_nothing_to_listen_to(api: SlackApi)
     config = SlackConfig(
         bot_token=SecretStr(BOT_TOKEN), signing_secret=SecretStr(SIGNING_SECRET), api_url=api.url
     )
-    await SlackChannel(config, front=FakeFront()).listen(Inbox(api).receive)
+    await SlackChannel(
+        config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))
+    ).listen(Inbox(api).receive)
     assert api.calls == []

@@ -107,7 +107,7 @@ async def test_slack_out_of_reach_is_unavailable(conversation: Conversation) -> 
     config = SlackConfig(
         bot_token=SecretStr("x"), app_token=SecretStr("x"), api_url="http://127.0.0.1:9/api/"
     )
-    channel = SlackChannel(config, front=FakeFront())
+    channel = SlackChannel(config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config)))
     with pytest.raises(UnavailableError):
         await channel.post(conversation, HELLO, key="k")
     await channel.close()
