@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.asks import about
 from bot.record import record
-from bot.said import say
-from bot.store import outbox, tasks
+from bot.said import say, settle_one
+from bot.store import tasks
 from bot.store.rows import TaskRow
 from integrations.channel import Inbound, Notice, Option, Question
 from policies.decide import decide
@@ -48,15 +48,8 @@ class Answers:
         return seq
 
     async def settle(self, tx: AsyncConnection, seq: str, chosen: str) -> None:
-        """Show that a question is answered: nothing can be chosen any more."""
-        row = await outbox.get(tx, "", "question", seq)
-        if row is None:
-            return
-        answered = Question.model_validate(row.payload).model_copy(update={"chosen": chosen})
-        payload = answered.model_dump(mode="json")
-        await outbox.replace(
-            tx, task="", kind="question", seq=seq, payload=payload, now=self.now, urgent=True
-        )
+        """Show that a question before any task is answered."""
+        await settle_one(tx, "", seq=seq, chosen=chosen, now=self.now)
 
     async def refuse(
         self,

@@ -9,6 +9,7 @@ import structlog
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.approvals import ask_about
 from bot.bus import Bus
 from bot.intake import Signal, utc_now
 from bot.progress import View, advance, final
@@ -20,7 +21,17 @@ from bot.store.engine import Store
 from bot.store.errors import StoreError, StoreRefusedError
 from bot.store.rows import RunRow, TaskRow
 from bot.tasks import end_round
-from runner.protocol import CommandSeen, Egress, EventRecord, Finished, RunKey, Started
+from policies.model import Policy
+from runner.protocol import (
+    CommandSeen,
+    Egress,
+    EventRecord,
+    Finished,
+    Remark,
+    RunKey,
+    Started,
+    Traffic,
+)
 
 log = structlog.get_logger()
 Entries = dict[str, EventRecord]
@@ -39,6 +50,7 @@ class Applier:
 
     store: Store
     bus: Bus
+    policy: Policy
     spoken: Signal
     finished: Signal
     queued: Signal
@@ -154,20 +166,35 @@ class Applier:
             case CommandSeen(command=command):
                 await self._seen(tx, item.run.task, command)
             case Egress() as egress:
-                await record(
-                    tx,
-                    now=item.at,
-                    actor="gateway",
-                    action="egress",
-                    task=item.run.task,
-                    decision=egress.verdict,
-                    fence=item.run.fence,
-                    **egress.model_dump(exclude={"kind", "verdict"}),
-                )
+                await self._put_on_record(tx, item, egress)
+                await self._ask(tx, item, egress, now)
+            case Traffic() | Remark() as told:
+                await self._put_on_record(tx, item, told)
             case Finished() as finished:
                 await self._finished(tx, item, finished, now)
             case _:
                 pass
+
+    async def _put_on_record(
+        self, tx: AsyncConnection, item: EventRecord, told: Egress | Traffic | Remark
+    ) -> None:
+        await record(
+            tx,
+            now=item.at,
+            actor=item.source,
+            action=told.kind,
+            task=item.run.task,
+            decision=told.verdict if isinstance(told, Egress) else "",
+            fence=item.run.fence,
+            **told.model_dump(exclude={"kind", "verdict"}),
+        )
+
+    async def _ask(
+        self, tx: AsyncConnection, item: EventRecord, denied: Egress, now: datetime
+    ) -> None:
+        task = await tasks.get(tx, item.run.task)
+        if denied.verdict == "deny" and task is not None and task.state in IN_SANDBOX:
+            await ask_about(tx, self.policy, task, denied, now=now)
 
     async def _started(
         self, tx: AsyncConnection, item: EventRecord, started: Started, now: datetime

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import corrections, words
 from bot.answers import Answers, seq_of
+from bot.approvals import Rulings
 from bot.completion import held_back
 from bot.intake import Signal, utc_now
 from bot.manual import HELP
@@ -147,6 +148,10 @@ class Desk:
             return True
         if task is None:
             return await self._without_task(tx, inbound, request)
+        ruling = None if inbound.title else words.ruling_in(inbound.text)
+        if ruling is not None:
+            await Rulings(answers=self._answers).take(tx, inbound, task, ruling)
+            return True
         return await self._about(tx, inbound, task, request)
 
     async def _about(

@@ -23,7 +23,7 @@ from bot.tasks import end_round
 from integrations.channel import Channel, Final
 from integrations.errors import IntegrationError
 from policies.model import Policy
-from runner.protocol import Command, RunKey
+from runner.protocol import Command, HostOpening, RunKey
 
 log = structlog.get_logger()
 
@@ -175,10 +175,7 @@ class Dispatcher:
             if task.state is TaskState.STOPPING:
                 await self.give_up(task, reason="stopped before a host had taken it")
             return False
-        command = Command.model_validate(
-            {"id": row.id, "run": run, "kind": row.kind, "text": row.text}
-        )
-        await self.bus.send(host, command)
+        await self.bus.send(host, _command(row, run))
         return True
 
     async def reconcile(self) -> None:
@@ -293,3 +290,13 @@ def _new_run(task: TaskRow, fence: int, now: datetime) -> RunRow:
         reason="",
         view=View().model_dump(mode="json"),
     )
+
+
+def _command(row: CommandRow, run: RunKey) -> Command:
+    """A row of kind `allow` holds the opening as JSON in its text."""
+    fields = {"id": row.id, "run": run, "kind": row.kind}
+    if row.kind == "allow":
+        return Command.model_validate(
+            {**fields, "opening": HostOpening.model_validate_json(row.text)}
+        )
+    return Command.model_validate({**fields, "text": row.text})

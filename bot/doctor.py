@@ -141,13 +141,16 @@ async def _outside(settings: Settings) -> list[Finding]:
         Finding(part=name, ok=True, text=f"off: set {hint} to turn it on")
         for name, configured, hint in (
             ("slack", settings.slack, "ERRAND_SLACK__BOT_TOKEN"),
+            ("linear", settings.linear, "ERRAND_LINEAR__CLIENT_ID"),
             ("github", settings.github, "ERRAND_GITHUB__TOKEN"),
         )
         if configured is None
     ]
     store = Store(settings.database)
-    channels = open_channels(settings, store=store, policy=Policy(version=1))
-    services: dict[str, Channel | Forge] = {**channels, **open_forges(settings)}
+    services: dict[str, Channel | Forge] = {
+        **open_channels(settings, store, Policy(version=1)),
+        **open_forges(settings),
+    }
     for name, service in services.items():
         good = "on" if name == "local" else "on, and it accepts our credentials"
         findings.append(await _look(name, service.check(), good))

@@ -73,7 +73,7 @@ class HouseFront:
             branch=task.branch,
             reason=task.reason,
             steps=(*view.plan, *view.checks),
-            allowed=grant.egress,
+            allowed=_hosts(grant),
             denied=view.denied,
             said=view.said,
             changes=final_facts(final).changes if final else "",
@@ -101,7 +101,7 @@ class HouseFront:
         groups, persons = operators(self.policy)
         named = [p for group in groups for p in self.policy.people.get(group, ())]
         reaches = (
-            (name, grant.egress)
+            (name, _hosts(grant))
             for name in sorted(self.policy.repos)
             if (grant := self._grant(person, f"{person.partition(':')[0]}:*", name))
         )
@@ -136,6 +136,12 @@ class HouseFront:
             seconds=run.elapsed_seconds(self.now() if live else until) if run else None,
             cost_usd=view.cost_usd,
         )
+
+
+def _hosts(grant: Grant) -> tuple[str, ...]:
+    """What work under this grant may reach, in words."""
+    profiles = (f"profile {name}" for name in grant.profiles)
+    return tuple(dict.fromkeys([*(rule.host for rule in grant.egress), *profiles]))
 
 
 async def _run_of(conn: AsyncConnection, task: TaskRow) -> RunRow | None:

@@ -1,13 +1,21 @@
 """What a worker is told of a run: made from the task's row and its grant."""
 
 from bot.store.rows import TaskRow
+from policies.hosts import EgressRule
 from policies.model import Grant
 from runner.agents.catalogue import CATALOGUE
-from runner.protocol import Connection, Launch, PublishLimits, RunKey, RunLimits
+from runner.protocol import Launch, PublishLimits, RunKey, RunLimits
 
 
-def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
-    """The launch of the task's newest run."""
+def launch_of(
+    task: TaskRow,
+    *,
+    installation: str,
+    base_branch: str,
+    opened: tuple[EgressRule, ...] = (),
+    spent_usd: float = 0.0,
+) -> Launch:
+    """The launch of the task's newest run; `opened` is what people opened besides the grant."""
     grant = Grant.model_validate(task.grant)
     limits = grant.limits
     return Launch(
@@ -24,9 +32,10 @@ def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
         guidance=task.guidance,
         agent=grant.agent,
         agents=tuple(CATALOGUE) if "*" in grant.agents else grant.agents,
-        egress=grant.egress,
-        private_hosts=grant.private_hosts,
-        connections=tuple(Connection(**c.model_dump()) for c in grant.connections),
+        egress=(*grant.egress, *opened),
+        profiles=grant.profiles,
+        connections=grant.connections,
+        spent_usd=spent_usd,
         limits=RunLimits(
             wall_seconds=limits.wall_minutes * 60,
             memory_mib=limits.memory_mib,
@@ -34,6 +43,7 @@ def launch_of(task: TaskRow, *, installation: str, base_branch: str) -> Launch:
             pids=limits.pids,
             disk_mib=limits.disk_mib,
             turns=limits.turns,
+            cost_usd=limits.cost_usd,
         ),
         publish=PublishLimits(
             protected=grant.publish.protected,

@@ -31,6 +31,8 @@ SWEEP_SECONDS = 1.0
 LEASE_SECONDS = 30.0
 SETTLE_SECONDS = 5.0
 """How long after a sender's death its last call may still take effect."""
+FIRST_SECONDS = 5.0
+"""After so long at the latest a new message may be edited: a first plan is worth it in the slowest place."""
 AUTH_SECONDS = 60.0
 MAX_TRIES = 1500
 """At a minute each, an outage of a day loses nothing."""
@@ -153,7 +155,8 @@ class Outbox:
     async def _sent(self, row: OutboxRow, remote_id: str) -> None:
         now = self.now()
         channel = self.channels[row.conversation.channel]
-        again_at = now + timedelta(seconds=channel.edit_seconds)
+        pause = channel.edit_seconds if row.remote_id else min(channel.edit_seconds, FIRST_SECONDS)
+        again_at = now + timedelta(seconds=pause)
         async with self.store.begin() as tx:
             await outbox.sent(
                 tx, row.id, version=row.version, remote_id=remote_id, next_at=again_at

@@ -43,8 +43,13 @@ class TaskPages:
 
     def routes(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
+        router.get("/tasks/", response_class=HTMLResponse)(self.none_yet)
         router.get("/tasks/{task}", response_class=HTMLResponse)(self.page)
         return router
+
+    async def none_yet(self) -> HTMLResponse:
+        """Where a ticket leads to as long as there is no errand for it."""
+        return HTMLResponse(_PAGES.get_template("none.html").render(), headers=_NEVER_CACHED)
 
     async def page(self, task: str, key: str = "") -> HTMLResponse:
         """404 for a wrong key as for an unknown task: neither tells which it was."""

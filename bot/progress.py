@@ -1,12 +1,13 @@
 """Many events become one card and one final message: pure."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from bot.states import TERMINAL, TaskState
-from bot.store.rows import TaskRow
+from bot.store.rows import RunRow, TaskRow
 from integrations.channel import Card, Check, Final, Step, StepState
 from runner.protocol import (
     Egress,
@@ -56,15 +57,26 @@ class View(BaseModel):
     checks: tuple[Step, ...] = ()
     doing: str = ""
     said: str = ""
+    metered: bool = False
+    """Tokens and cost are those that the gateway counted."""
     cost_usd: float | None = None
+    counted_usd: float | None = None
+    """What counts against the budget."""
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
     denied: tuple[str, ...] = ()
 
 
 def advance(view: View, event: Event) -> View:
     """The view after one more event."""
     return view.model_copy(update=_news(view, event))
+
+
+def spent_in(round_: int, runs: Iterable[RunRow]) -> float:
+    """What these runs have used of the budget of a round."""
+    views = [View.model_validate(run.view) for run in runs if run.round == round_]
+    return sum(view.counted_usd or 0.0 for view in views)
 
 
 def _news(view: View, event: Event) -> dict[str, object]:
@@ -81,13 +93,20 @@ def _news(view: View, event: Event) -> dict[str, object]:
         case Said(text=text):
             news = {"said": text}
         case Usage():
-            known = event.model_dump(exclude={"kind"})
-            news = {name: value for name, value in known.items() if value is not None}
+            news = _usage(view, event)
         case Egress(verdict="deny", host=host) if host not in view.denied:
             news = {"denied": (*view.denied, host)[:MAX_DENIED]}
         case _:
             pass
     return news
+
+
+def _usage(view: View, event: Usage) -> dict[str, object]:
+    """What was counted takes the place of what the agent said of itself, and keeps it."""
+    told = event.model_dump(exclude={"kind"})
+    if event.metered:
+        return told
+    return {} if view.metered else {k: v for k, v in told.items() if v is not None}
 
 
 def _phase(view: View, event: Phase) -> dict[str, object]:
@@ -108,6 +127,7 @@ def card(
 ) -> Card:
     """The card of the current round."""
     live = task.state not in TERMINAL
+    since = started_at or (task.changed_at if task.state is TaskState.QUEUED else None)
     until = now if live else (task.ended_at or now)
     steps = (*view.plan, *view.checks)
     if len(steps) > MAX_STEPS:
@@ -123,7 +143,7 @@ def card(
         live=live,
         steps=steps,
         doing=(note or _waiting(task) or _doing(view)) if live else "",
-        elapsed_seconds=int((until - started_at).total_seconds()) if started_at else None,
+        elapsed_seconds=int((until - since).total_seconds()) if since else None,
         cost_usd=view.cost_usd,
         url=task.page,
         pull_url=task.pull_url,

@@ -87,6 +87,27 @@ async def say_everywhere(
         await say(tx, conversation, reply, seq=here, now=now, task=task.id)
 
 
+async def settle(
+    tx: AsyncConnection, task: TaskRow, *, seq: str, chosen: str, now: datetime
+) -> None:
+    """Show everywhere that a question about a task is answered: nothing can be chosen any more."""
+    for conversation in await whereabouts(tx, task):
+        await settle_one(tx, task.id, seq=_seq_in(conversation, task, seq), chosen=chosen, now=now)
+
+
+async def settle_one(
+    tx: AsyncConnection, task: str, *, seq: str, chosen: str, now: datetime
+) -> None:
+    row = await outbox.get(tx, task, "question", seq)
+    if row is None:
+        return
+    answered = Question.model_validate(row.payload).model_copy(update={"chosen": chosen})
+    payload = answered.model_dump(mode="json")
+    await outbox.replace(
+        tx, task=task, kind="question", seq=seq, payload=payload, now=now, urgent=True
+    )
+
+
 async def begin_elsewhere(
     tx: AsyncConnection, task: TaskRow, where: Conversation, *, now: datetime
 ) -> None:

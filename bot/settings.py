@@ -18,6 +18,7 @@ from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from bot.errors import SettingsError, SetupError
 from integrations.github.config import GitHubConfig
+from integrations.linear.config import LinearConfig
 from integrations.slack.config import SlackConfig
 from policies.connections import is_header_value
 
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     work: WorkSettings = WorkSettings()
     slack: SlackConfig | None = None
+    linear: LinearConfig | None = None
     github: GitHubConfig | None = None
 
     @field_validator("data_dir", "policy_file")
@@ -135,6 +137,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "http": HttpSettings,
     "work": WorkSettings,
     "slack": SlackConfig,
+    "linear": LinearConfig,
     "github": GitHubConfig,
 }
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.intake import Signal, utc_now
 from bot.said import quiet_since, say_everywhere, show_card, whereabouts
-from bot.states import IN_SANDBOX, TaskState
+from bot.states import LIVE, TaskState
 from bot.store import tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
@@ -27,7 +27,6 @@ ASK_AGAIN = timedelta(seconds=30)
 CALL_SECONDS = 10.0
 LINE = 50
 """So many of those that wait are told their place."""
-LIVE = IN_SANDBOX | {TaskState.PUBLISHING}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from integrations.channel import Channel
 from integrations.console.channel import ConsoleChannel
 from integrations.forge import Forge
 from integrations.github.forge import GitHubForge
+from integrations.linear.channel import LinearChannel
 from integrations.localforge.forge import LocalForge
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
@@ -88,12 +89,17 @@ async def _keep_going(loop: Loop) -> None:
             return
 
 
-def open_channels(settings: Settings, *, store: Store, policy: Policy) -> dict[str, Channel]:
+def open_channels(settings: Settings, store: Store, policy: Policy) -> dict[str, Channel]:
+    """`store`: where what they must remember is kept, encrypted, and what they show of tasks."""
     channels: dict[str, Channel] = {}
     if settings.slack is not None:
         channels["slack"] = open_slack(settings, settings.slack, store=store, policy=policy)
     else:
         log.info("channel_off", channel="slack", hint="set ERRAND_SLACK__BOT_TOKEN to turn it on")
+    if (linear := open_linear(settings, store)) is not None:
+        channels["linear"] = linear
+    else:
+        log.info("channel_off", channel="linear", hint="errand linear setup says how to turn it on")
     return channels
 
 
@@ -107,6 +113,18 @@ def open_slack(
     )
     front = HouseFront(store=store, policy=policy)
     return SlackChannel(config, front=front, workspaces=workspaces)
+
+
+def open_linear(settings: Settings, store: Store) -> LinearChannel | None:
+    if settings.linear is None:
+        return None
+    notes = Vault(store, vault_key(settings))
+    return LinearChannel(settings.linear, notes=notes, public_url=settings.public_url)
+
+
+def trackers_of(channels: Mapping[str, Channel]) -> dict[str, Tracker]:
+    """Those channels that are a place for tickets besides."""
+    return {name: found for name, found in channels.items() if isinstance(found, LinearChannel)}
 
 
 def open_forges(settings: Settings) -> dict[str, Forge]:
@@ -134,10 +152,7 @@ async def open_services(
         await store.upgrade()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
-        channels = open_channels(settings, store=store, policy=policy) | {
-            c.name: c for c in more_channels
-        }
-        trackers: dict[str, Tracker] = {}
+        channels = open_channels(settings, store, policy) | {c.name: c for c in more_channels}
         forges = open_forges(settings)
         for channel in channels.values():
             stack.push_async_callback(channel.close)
@@ -150,7 +165,7 @@ async def open_services(
                 store=store,
                 bus=bus,
                 channels=channels,
-                trackers=trackers,
+                trackers=trackers_of(channels),
                 forges=forges,
                 alone=only_one,
             )
@@ -191,7 +206,9 @@ def _assemble(parts: _Opened) -> Services:
         store=store, bus=bus, policy=policy, channels=channels, queued=queued, spoken=spoken,
         commanded=commanded,
     )  # fmt: skip
-    applier = Applier(store=store, bus=bus, spoken=spoken, finished=finished, queued=queued)
+    applier = Applier(
+        store=store, bus=bus, policy=policy, spoken=spoken, finished=finished, queued=queued
+    )
     publisher = Publisher(
         store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH,
         finished=finished, spoken=spoken,

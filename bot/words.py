@@ -32,6 +32,10 @@ _THANKS = frozenset(
 )
 """Said to be kind, not to begin anything."""
 
+_RULING = re.compile(
+    r"(?:(?P<verb>allow|block) (?P<host>[^ ]+\.[^ ]+)(?: once)?(?: for (?P<repo>[^ ]+/[^ ]+|this repo(?:sitory)?))?"
+    r"|keep (?P<kept>[^ ]+\.[^ ]+) blocked)"
+)
 _WORDS: dict[str, Word] = {
     "stop": "stop",
     "cancel": "stop",
@@ -98,6 +102,27 @@ def team_in(text: str) -> str:
     """The team that a request for a ticket names (`create issue in ENG`); empty if it names none."""
     found = _TICKET.fullmatch(text.strip().strip(".!"))
     return (found[1] or "").upper() if found else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What somebody says about a host that an agent wanted."""
+
+    verdict: Literal["allow", "block"]
+    host: str
+    for_repo: bool
+    """For the whole repository, not only for this errand."""
+
+
+def ruling_in(text: str) -> Ruling | None:
+    """`allow registry.example.com`, with `for owner/name` if it is to last; `block …`, `keep … blocked`."""
+    said = " ".join(text.strip().strip(".!").lower().split())
+    found = _RULING.fullmatch(said)
+    if found is None:
+        return None
+    host = (found["host"] or found["kept"]).strip("`<>")
+    verdict: Literal["allow", "block"] = "allow" if found["verb"] == "allow" else "block"
+    return Ruling(verdict=verdict, host=host, for_repo=bool(found["repo"]))
 
 
 def _named_repo(text: str, repos: Collection[str]) -> str | None:

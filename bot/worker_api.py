@@ -3,16 +3,19 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from pydantic import SecretStr
 
+from bot.approvals import opened
 from bot.branches import Branches
 from bot.handin import HandIn, HandIns, TooLargeError
 from bot.launch import launch_of
+from bot.progress import spent_in
 from bot.states import IN_SANDBOX
-from bot.store import tasks
+from bot.store import approvals, runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import TaskRow
 from integrations.errors import RejectedError
@@ -48,7 +51,18 @@ class WorkerApi:
         row = await self._current(task, fence, authorization)
         base = await self._forge(row).default_branch(row.repo)
         row = await self.branches.settle(row)
-        return launch_of(row, installation=self.installation, base_branch=base)
+        async with self.store.read() as conn:
+            before = [r for r in await runs.of_task(conn, row.id) if r.fence < row.fence]
+            rulings = await approvals.in_force(
+                conn, repo=row.repo, task=row.id, now=datetime.now(UTC)
+            )
+        return launch_of(
+            row,
+            installation=self.installation,
+            base_branch=base,
+            opened=opened(rulings),
+            spent_usd=spent_in(row.round, before),
+        )
 
     async def access(
         self, task: str, fence: int, authorization: Authorization = ""

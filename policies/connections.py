@@ -1,30 +1,54 @@
-"""Upstreams that the gateway adds a credential for, and what may be asked of them. Standard library only: see egress.py.
+"""Upstreams that a run reaches by a name of Errand's, with a credential that the gateway adds. Standard library only: see egress.py.
 
-First form: one kind, `llm`, a server that speaks Anthropic's Messages API.
+Three kinds: a model server (`NAME.llm.internal`), a server that speaks HTTP (`NAME.internal`), and a port that anything
+may be said to (`NAME.internal`, no credential).
 """
 
+import base64
 import ipaddress
-import json
 import re
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from typing import Literal
+from types import MappingProxyType
+from typing import Final, Literal
 
+from policies.dialects import Dialect
 from policies.egress import canonical_host
+from policies.paths import fits, is_plain
+from policies.prices import Price
 
-DOMAIN = "llm.internal"
-DEFAULT_HEADER = "x-api-key"
-STRIPPED = frozenset(
+MODEL_DOMAIN: Final = "llm.internal"
+DOMAIN: Final = "internal"
+RESERVED: Final = frozenset({"git", "llm"})
+"""Names that are endpoints of Errand's own."""
+DNS_PORT: Final = 53
+"""The acceptor answers there itself."""
+STRIPPED: Final = frozenset(
     {"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie", "private-token"}
-    | {"x-goog-api-key"}
+    | {"x-goog-api-key", "x-goog-user-project", "x-goog-fieldmask", "openai-organization"}
+    | {"openai-project", "x-http-method", "x-http-method-override", "x-method-override", "job-token"}
+    | {"x-auth-token", "x-access-token", "x-amz-security-token"}
+)  # fmt: skip
+"""Headers that may carry a credential, choose whose it is, or say that the method is another one: no client's reach an upstream."""
+HEADERS: Final[Mapping[Dialect, tuple[str, str]]] = MappingProxyType(
+    {
+        "anthropic": ("x-api-key", ""),
+        "openai": ("authorization", "Bearer"),
+        "google": ("x-goog-api-key", ""),
+    }
 )
-"""Headers that may carry a credential: what a client puts there never reaches an upstream."""
-_PATHS = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
+"""The header that a dialect's servers take the credential in, and the word before it."""
+
 _URL = re.compile(r"(https?)://([^:/?#@\[\]]+)(?::([1-9][0-9]{0,4}))?(/[A-Za-z0-9._~/-]*)?")
 _HEADER = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}|")
+_USER = re.compile(r"[!-9;-~]{0,200}")
+_METHOD = re.compile(r"[A-Z]{1,20}")
+# What is shorter stands in many an innocent text.
+_SHORTEST = 5
 _PORTS = {"http": 80, "https": 443}
-_HIGHEST_PORT = 65535
+HIGHEST_PORT = 65535
 # Those that frame a request cannot carry a credential.
 _NOT_A_CREDENTIAL = frozenset(
     {"host", "connection", "content-length", "content-type", "content-encoding", "expect", "te"}
@@ -49,19 +73,72 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    header: str
+    value: str = field(repr=False)
+    forms: tuple[str, ...] = field(repr=False)
+    """All that must not come back in an answer, the longest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LlmAccess:
-    """A connection with its secret, as the gateway holds it."""
+    """A model server with its credential, as the gateway holds it."""
 
     name: str
+    dialect: Dialect
     upstream: Upstream
     private: bool
-    header: str
+    credential: Credential
     models: tuple[str, ...]
-    secret: str = field(repr=False)
+    allow: tuple[str, ...]
+    prices: tuple[Price, ...]
 
     @property
     def rule(self) -> str:
         return f"connection:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """What may be asked of a server: any of these methods with any of these paths."""
+
+    methods: tuple[str, ...]
+    paths: tuple[str, ...]
+    """`*` stands for one part of a path, `**` at the end for all that follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpAccess:
+    name: str
+    upstream: Upstream
+    private: bool
+    credential: Credential
+    requests: tuple[Requests, ...]
+
+    @property
+    def rule(self) -> str:
+        return f"connection:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpAccess:
+    name: str
+    host: str
+    port: int
+    private: bool
+
+    @property
+    def rule(self) -> str:
+        return f"connection:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """All that a run has. Both are by what the agent dials."""
+
+    calls: Mapping[str, LlmAccess | HttpAccess] = field(default_factory=dict)
+    """By host, on port 80."""
+    tunnels: Mapping[tuple[str, int], TcpAccess] = field(default_factory=dict)
 
 
 def parse_upstream(text: str, *, private: bool) -> Upstream | None:
@@ -71,80 +148,38 @@ def parse_upstream(text: str, *, private: bool) -> Upstream | None:
         return None
     scheme, host, prefix = match[1], match[2], (match[4] or "").rstrip("/")
     port = int(match[3] or _PORTS[scheme])
-    named = canonical_host(host.encode("ascii", "replace")) == host
     plain = ".." not in prefix and "//" not in prefix and "/./" not in f"{prefix}/"
-    if port > _HIGHEST_PORT or not plain or not (named or (private and _is_ipv4(host))):
+    if port > HIGHEST_PORT or not plain or not is_upstream_host(host, private=private):
         return None
     if scheme == "http":
         return Upstream(scheme="http", host=host, port=port, prefix=prefix) if private else None
     return Upstream(scheme="https", host=host, port=port, prefix=prefix)
 
 
+def is_upstream_host(host: str, *, private: bool) -> bool:
+    """A name; where private addresses are meant, also an IPv4 address."""
+    try:
+        address = str(ipaddress.IPv4Address(host))
+    except ValueError:
+        return canonical_host(host.encode("ascii", "replace")) == host
+    return private and address == host
+
+
 def is_credential_header(name: str) -> bool:
     return _HEADER.fullmatch(name) is not None and name not in _NOT_A_CREDENTIAL
 
 
-def endpoint(name: str) -> str:
-    """The host by which the agent reaches a connection."""
-    return f"{name}.{DOMAIN}"
+def is_scheme(text: str) -> bool:
+    """A word before the secret, like Bearer; empty for none."""
+    return _SCHEME.fullmatch(text) is not None
 
 
-def request_refusal(access: LlmAccess, *, method: str, target: str) -> str | None:
-    """Why this request may not be made of the connection, or None if it may; its body is still to be judged."""
-    path = target.partition("?")[0]
-    if path not in _PATHS:
-        return f"the connection {access.name} does not offer {path[:80]}"
-    return None if method == "POST" else f"the connection {access.name} takes POST only"
+def is_user(text: str) -> bool:
+    return _USER.fullmatch(text) is not None
 
 
-def body_refusal(access: LlmAccess, body: bytes) -> str | None:
-    """As `request_refusal`: the body must name one model that the connection allows."""
-    model = _model(body)
-    if model is None:
-        return "the body is not a JSON object that names one model"
-    if not any(fnmatchcase(model, pattern) for pattern in access.models):
-        return f"the connection {access.name} does not offer the model {model[:80]!a}"
-    return None
-
-
-def connections_from_json(data: object) -> Mapping[str, LlmAccess] | None:
-    """Connections by the host that the agent calls; None if anything in them is not right."""
-    if not isinstance(data, list):
-        return None
-    found = [_access(item) for item in data]
-    known = {endpoint(access.name): access for access in found if access is not None}
-    return known if len(known) == len(data) else None
-
-
-def _access(data: object) -> LlmAccess | None:
-    if not isinstance(data, dict) or data.get("kind") != "llm":
-        return None
-    private, models = data.get("private", False), data.get("models")
-    texts = tuple(data.get(key) for key in ("name", "upstream", "header", "secret"))
-    if not isinstance(private, bool) or not isinstance(models, list) or not models:
-        return None
-    if not all(isinstance(text, str) for text in (*texts, *models)):
-        return None
-    name, upstream, header, secret = map(str, texts)
-    parsed = parse_upstream(upstream, private=private)
-    if parsed is None or not is_endpoint_name(name) or not is_credential_header(header):
-        return None
-    if not is_header_value(secret):
-        return None
-    return LlmAccess(
-        name=name,
-        upstream=parsed,
-        private=private,
-        header=header,
-        models=tuple(models),
-        secret=secret,
-    )
-
-
-def is_endpoint_name(name: str) -> bool:
-    """True if a connection of this name can be called by a host name of its own."""
-    host = endpoint(name)
-    return "." not in name and canonical_host(host.encode("ascii", "replace")) == host
+def is_method(text: str) -> bool:
+    return _METHOD.fullmatch(text) is not None and text not in {"CONNECT", "TRACE"}
 
 
 def is_header_value(secret: str) -> bool:
@@ -152,26 +187,37 @@ def is_header_value(secret: str) -> bool:
     return bool(secret) and secret.isascii() and secret.isprintable() and secret.strip() == secret
 
 
-def _model(body: bytes) -> str | None:
-    """The one that any reader of the body finds: a key given twice, in whatever capitals, is none."""
-    try:
-        pairs = json.loads(body.decode(), object_pairs_hook=_Pairs)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(pairs, _Pairs):
-        return None
-    named = [(key, value) for key, value in pairs if key.lower() == "model"]
-    if len(named) != 1 or named[0][0] != "model" or not isinstance(named[0][1], str):
-        return None
-    return named[0][1]
+def credential(*, header: str, scheme: str, user: str, secret: str) -> Credential:
+    """With a user, as Basic wants it; else the secret, after its scheme if there is one."""
+    encoded = base64.b64encode(f"{user}:{secret}".encode()).decode()
+    value = f"Basic {encoded}" if user else f"{scheme} {secret}".strip()
+    words = {value, secret, secret.rpartition(" ")[2], base64.b64encode(secret.encode()).decode()}
+    words |= {urllib.parse.quote(secret, safe=""), *([encoded] if user else [])}
+    long = {word for word in words if len(word) >= _SHORTEST} | {value}
+    forms = tuple(sorted(long, key=lambda word: (-len(word), word)))
+    return Credential(header=header, value=value, forms=forms)
 
 
-class _Pairs(list[tuple[str, object]]):
-    """A JSON object with all its members, not only the last of each name."""
+def endpoint(kind: str, name: str) -> str:
+    """The host by which the agent reaches a connection."""
+    return f"{name}.{MODEL_DOMAIN if kind == 'llm' else DOMAIN}"
 
 
-def _is_ipv4(host: str) -> bool:
-    try:
-        return str(ipaddress.IPv4Address(host)) == host
-    except ValueError:
-        return False
+def is_endpoint_name(kind: str, name: str) -> bool:
+    """True if a connection of this name can be called by a host name of its own."""
+    host = endpoint(kind, name)
+    free = "." not in name and (kind == "llm" or name not in RESERVED)
+    return free and canonical_host(host.encode("ascii", "replace")) == host
+
+
+def http_refusal(access: HttpAccess, *, method: str, target: str) -> str | None:
+    """Why this request may not be made of the connection, or None if it may."""
+    path = target.partition("?")[0]
+    if not is_plain(path):
+        return "the path could be read in two ways: no empty part, no . or .., nothing encoded that need not be"
+    fitting = [found for found in access.requests if any(fits(path, p) for p in found.paths)]
+    if not fitting:
+        return f"the connection {access.name} does not offer {path[:80]}"
+    if not any(method in found.methods for found in fitting):
+        return f"the connection {access.name} does not offer {method} for {path[:80]}"
+    return None

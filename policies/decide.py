@@ -7,15 +7,13 @@ decides what is granted.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from policies.connection_model import GrantedConnection, granted
 from policies.model import (
-    PROFILES,
     Ask,
     Choice,
     Grant,
-    GrantConnection,
     GrantLimits,
     GrantPublish,
-    LlmConnection,
     Policy,
     Refusal,
     RepoPolicy,
@@ -92,6 +90,13 @@ def _defaults(policy: Policy, ask: Ask) -> Iterator[tuple[str, str]]:
                 yield (place if place in {*ask.topics, ask.where} else ask.where), name
 
 
+def somebody_may_approve(policy: Policy, repo: str) -> bool:
+    """Is there anybody to ask about a host that is not on the repository's list?"""
+    return any(
+        "approve" in rule.may and not {repo, "*"}.isdisjoint(rule.repos) for rule in policy.rules
+    )
+
+
 def _choice(why: str, allowed: tuple[str, ...]) -> Choice:
     more = " (or name another as owner/name)" if len(allowed) > MAX_OPTIONS else ""
     return Choice(text=f"{why} Which one is meant{more}?", options=allowed[:MAX_OPTIONS])
@@ -146,7 +151,7 @@ _Test = tuple[Callable[[Rule], bool], Callable[[_Numbered], str]]
 def _tests(policy: Policy, ask: Ask, repo: str) -> tuple[_Test, ...]:
     """What a rule must fulfil, in the order in which a person wants to hear of it."""
     actions = {ask.action}
-    if ask.task_requester == ask.person:
+    if ask.task_requester == ask.person and ask.action != "approve":
         actions.add("start")  # who may start work here may also steer and stop their own
     return (
         (
@@ -180,6 +185,7 @@ _DOING = {
     "start": "start work on",
     "steer": "steer work on",
     "stop": "stop work on",
+    "approve": "approve work on",
     "settings": "make a default of",
 }
 _APART = {
@@ -249,8 +255,8 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         agents=("*",) if "*" in rule.agents else rule.agents,
         agent=ask.agent,
         rule=rule_id,
-        egress=_hosts(described),
-        private_hosts=tuple(sorted({h.host for h in described.egress.hosts if h.private})),
+        egress=described.egress.hosts,
+        profiles=described.egress.profiles,
         connections=_connections(policy, described),
         limits=_limits(policy),
         publish=GrantPublish(**described.publish.model_dump()),
@@ -259,18 +265,9 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
     )
 
 
-def _hosts(repo: RepoPolicy) -> tuple[str, ...]:
-    named = {rule.host for rule in repo.egress.hosts}
-    return tuple(sorted(named.union(*(PROFILES.get(p, ()) for p in repo.egress.profiles))))
-
-
-def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantConnection, ...]:
-    named = {name: policy.connections[name] for name in repo.connections}
-    return tuple(
-        GrantConnection(name=name, **connection.model_dump(exclude={"kind"}))
-        for name, connection in named.items()
-        if isinstance(connection, LlmConnection)
-    )
+def _connections(policy: Policy, repo: RepoPolicy) -> tuple[GrantedConnection, ...]:
+    named = dict.fromkeys(repo.connections)
+    return tuple(granted(name, policy.connections[name], policy.prices) for name in named)
 
 
 def _limits(policy: Policy) -> GrantLimits:

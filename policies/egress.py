@@ -1,25 +1,39 @@
-"""Which host a run may reach. Standard library only: the gateway's image gets a copy.
+"""What a run may reach: host, port, method, path. Standard library only: the gateway's image gets a copy.
 
 Nothing here raises, whatever it is given: what cannot be read is denied.
 """
 
-import ipaddress
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Literal
 
-Mode = Literal["http", "splice"]
+Scheme = Literal["http", "https"]
+Mode = Literal["inspect", "splice"]
 
 # The last label starts with a letter, which no spelling of an IPv4 address does.
 _HOST = re.compile(
     rb"(?=.{1,253}\Z)([a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
 )
 _LONGEST_WITH_DOT = 254
+_PORT = re.compile(r"(https?):([1-9][0-9]{0,4})")
+_HIGHEST_PORT = 65535
+METHOD = re.compile(r"[A-Z]{1,20}")
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_ANY = "*."
 
-_SCHEMES: Mapping[str, Mode] = MappingProxyType({"http": "http", "https": "splice"})
-DEFAULT_PORTS: Mapping[int, Mode] = MappingProxyType({80: "http", 443: "splice"})
+# Visible ASCII without what servers and proxies read in different ways: backslash, semicolon, fragment, empty segments,
+# `.` and `..`, and letters, digits, dots or percent signs in disguise. An encoded slash is for `decide` to judge.
+_PLAIN = r"[!\"$&-.0-:<->@-\[\]-~]"
+_ENCODED = (
+    r"%(?!0|1|7f|2e|5c|3[0-9]|4[1-9a-f]|5[0-9a]|6[1-9a-f]|7[0-9a]|25(?:2e|2f|5c|25))[0-9a-f]{2}"
+)
+_PATH = re.compile(rf"(?:/(?!\.\.?(?:/|\Z))(?:{_PLAIN}|{_ENCODED})+)*/?", re.IGNORECASE)
+PATH_CHARACTERS = 8192
+
+DEFAULT_PORTS: tuple[tuple[Scheme, int], ...] = (("https", 443), ("http", 80))
+UPLOAD_BYTES = 50_000_000
+READING_UPLOAD_BYTES = 5_000_000
+"""For rules that only read: enough for the heads of some ten thousand requests."""
 
 
 def canonical_host(raw: bytes) -> str | None:
@@ -30,14 +44,85 @@ def canonical_host(raw: bytes) -> str | None:
     return lowered.decode("ascii") if _HOST.fullmatch(lowered) else None
 
 
+def is_canonical_path(path: str) -> bool:
+    """True if all readers of the path, which has no query, find the same segments in it."""
+    return (
+        path.startswith("/") and len(path) <= PATH_CHARACTERS and _PATH.fullmatch(path) is not None
+    )
+
+
+def is_host_pattern(text: str) -> bool:
+    """A canonical name, or `*.` and one: any name below it, but not itself."""
+    name = text.removeprefix(_ANY)
+    return canonical_host(name.encode("ascii", "replace")) == name
+
+
+def is_path_pattern(text: str) -> bool:
+    """A path, or the beginning of paths and `*`."""
+    start = text.removesuffix("*")
+    return "*" not in start and not _hides_a_slash(start) and is_canonical_path(start)
+
+
+def parse_port(text: str) -> tuple[Scheme, int] | None:
+    """From `https:443`."""
+    match = _PORT.fullmatch(text)
+    if match is None or int(match[2]) > _HIGHEST_PORT:
+        return None
+    return ("https" if match[1] == "https" else "http"), int(match[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRule:
+    """One way out. In mode `splice` TLS passes unread, so methods and paths count for its plain ports only."""
+
+    host: str
+    """As `is_host_pattern` wants it."""
+    ports: tuple[tuple[Scheme, int], ...] = DEFAULT_PORTS
+    methods: frozenset[str] | None = None
+    """None: every method."""
+    paths: tuple[str, ...] | None = None
+    """As `is_path_pattern` wants them; None: every path."""
+    mode: Mode = "inspect"
+    private: bool = False
+    """The name may resolve to a private address."""
+    upload: int | None = None
+    """Bytes that a run may send there; None leaves it to what the rule is for."""
+    source: Literal["egress", "allowed"] = "egress"
+    """Where it comes from: the policy, or people who were asked."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}:{self.host}"
+
+    @property
+    def upload_bytes(self) -> int:
+        if self.upload is not None:
+            return self.upload
+        reading = self.methods is not None and self.methods <= _READING
+        return READING_UPLOAD_BYTES if reading else UPLOAD_BYTES
+
+    @property
+    def closeness(self) -> int:
+        """The more of a name a rule says, the closer it is to it; a whole name is closest."""
+        return len(self.host) if self.host.startswith(_ANY) else _LONGEST_WITH_DOT
+
+    def covers(self, host: str) -> bool:
+        if self.host.startswith(_ANY):
+            return host.endswith(self.host[1:])
+        return host == self.host
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressRules:
-    """Exact host names in their canonical spelling; no rule means no way out."""
+    """No rule means no way out."""
 
-    hosts: frozenset[str] = frozenset()
-    private: frozenset[str] = frozenset()
-    """Those of `hosts` that may resolve to private addresses."""
-    ports: Mapping[int, Mode] = field(default_factory=lambda: DEFAULT_PORTS)
+    rules: tuple[HostRule, ...] = ()
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Where anything may go at all, and where what is denied is told why."""
+        ports = (port for rule in self.rules for _, port in rule.ports)
+        return frozenset(ports) | {port for _, port in DEFAULT_PORTS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,112 +131,165 @@ class Allow:
 
     host: str
     port: int
-    mode: Mode
+    scheme: Scheme = "https"
+    mode: Mode = "inspect"
     rule: str
     private: bool
     """Pass it to `refused_address` for every address that the name resolves to."""
+    upload: int = UPLOAD_BYTES
+    """Bytes that a run may send to this host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deny:
     reason: str
+    rule: str = ""
+    """The rule that came nearest."""
 
 
-def decide(rules: EgressRules, *, scheme: str, host: str, port: int) -> Allow | Deny:
-    """May this run open a connection to that host? `scheme` is `http` or `https` (TLS)."""
+def decide(
+    rules: EgressRules, *, method: str, scheme: str, host: str, port: int, path: str
+) -> Allow | Deny:
+    """May this run make that request? `scheme` is `http` or `https`; the path has no query."""
     name = canonical_host(host.encode("ascii", "replace"))
     if name is None:
         return Deny(reason="not a host name that could be allowed (addresses never are)")
-    if name not in rules.hosts:
-        return Deny(reason=f"{name} is not on the list of hosts for this repository")
-    mode = rules.ports.get(port)
-    if mode is None:
-        return Deny(reason=f"port {port} is not open to any host")
-    if _SCHEMES.get(scheme) != mode:
-        return Deny(reason=f"port {port} does not speak this protocol")
-    return Allow(
-        host=name, port=port, mode=mode, rule=f"egress:{name}", private=name in rules.private
+    if not METHOD.fullmatch(method) or not is_canonical_path(path):
+        return Deny(reason="the request has a spelling that could be read in two ways")
+    nearest = Deny(reason=f"{name} is not on the list of hosts for this repository")
+    passed = -1
+    for rule in rules.rules:
+        if not rule.covers(name):
+            continue
+        tests = _tests(rule, method=method, scheme=scheme, port=port, path=path)
+        failed = next(((i, said) for i, (holds, said) in enumerate(tests) if not holds), None)
+        if failed is None:
+            return _allow(rule, host=name, scheme=scheme, port=port)
+        if failed[0] > passed:
+            passed, nearest = failed[0], Deny(reason=failed[1], rule=rule.name)
+    return nearest
+
+
+def _tests(
+    rule: HostRule, *, method: str, scheme: str, port: int, path: str
+) -> tuple[tuple[bool, str], ...]:
+    """What a request must fulfil, in the order in which a person wants to hear of it."""
+    methods, paths = rule.methods, rule.paths
+    return (
+        (port in {number for _, number in rule.ports}, f"port {port} is not open to {rule.host}"),
+        ((scheme, port) in rule.ports, f"port {port} of {rule.host} does not speak this protocol"),
+        (
+            rule.mode == "inspect" or scheme == "http",
+            f"TLS to {rule.host} passes unread, so no single request can be judged",
+        ),
+        (
+            methods is None or method in methods,
+            f"{method} is not allowed to {rule.host}, only {', '.join(sorted(methods or ()))}",
+        ),
+        (
+            paths is None or not _hides_a_slash(path),
+            f"an encoded slash is not allowed to {rule.host}, which is limited to some paths",
+        ),
+        (
+            paths is None or any(_matches(path, pattern) for pattern in paths),
+            f"this path is not allowed to {rule.host}",
+        ),
     )
 
 
+def tunnel(rules: EgressRules, *, host: str, port: int) -> Allow | None:
+    """The permission for TLS to pass unread, if the rule that names the host most closely gives it."""
+    name = canonical_host(host.encode("ascii", "replace"))
+    if name is None:
+        return None
+    found = [rule for rule in rules.rules if ("https", port) in rule.ports and rule.covers(name)]
+    closest = max((rule.closeness for rule in found), default=0)
+    closest_rules = [rule for rule in found if rule.closeness == closest]
+    if not closest_rules or any(rule.mode == "inspect" for rule in closest_rules):
+        return None
+    return _allow(closest_rules[0], host=name, scheme="https", port=port)
+
+
+def _allow(rule: HostRule, *, host: str, scheme: str, port: int) -> Allow:
+    return Allow(
+        host=host,
+        port=port,
+        scheme="https" if scheme == "https" else "http",
+        mode=rule.mode if scheme == "https" else "inspect",
+        rule=rule.name,
+        private=rule.private,
+        upload=rule.upload_bytes,
+    )
+
+
+def _matches(path: str, pattern: str) -> bool:
+    if pattern.endswith("*"):
+        return path.startswith(pattern[:-1])
+    return path == pattern
+
+
+def _hides_a_slash(path: str) -> bool:
+    return "%2f" in path.lower()
+
+
 def rules_from_json(data: object) -> EgressRules | None:
-    """Rules from `{"egress": [...], "private": [...]}`; None if anything in it is not right.
+    """Rules from `{"egress": [...]}`; None if anything in it is not right.
 
     Other keys are not looked at. On None keep the rules there were, or refuse to start.
     """
+    listed = data.get("egress") if isinstance(data, dict) else None
+    if not isinstance(listed, list):
+        return None
+    found = [rule_from_json(item) for item in listed]
+    rules = tuple(rule for rule in found if rule is not None)
+    return EgressRules(rules=rules) if len(rules) == len(found) else None
+
+
+def rule_from_json(
+    data: object, *, source: Literal["egress", "allowed"] = "egress"
+) -> HostRule | None:
+    """A rule from an object with the fields of `HostRule`; None if anything in it is not right."""
     if not isinstance(data, dict):
         return None
-    hosts, private = _hosts(data.get("egress")), _hosts(data.get("private", []))
-    if hosts is None or private is None or not private <= hosts:
+    host, mode, private = data.get("host"), data.get("mode", "inspect"), data.get("private", False)
+    ports, upload = _ports(data.get("ports")), data.get("upload")
+    methods, paths = _texts(data.get("methods")), _texts(data.get("paths"))
+    right = (
+        isinstance(host, str) and is_host_pattern(host),
+        mode in ("inspect", "splice"),
+        isinstance(private, bool),
+        ports is not None,
+        upload is None or (type(upload) is int and upload >= 0),
+        methods is None or (methods is not False and all(map(METHOD.fullmatch, methods))),
+        paths is None or (paths is not False and all(map(is_path_pattern, paths))),
+    )
+    if not all(right):
         return None
-    return EgressRules(hosts=hosts, private=private)
+    return HostRule(
+        host=str(host),
+        ports=ports or (),
+        methods=None if methods is None else frozenset(methods or ()),
+        paths=None if paths is None else paths or (),
+        mode="splice" if mode == "splice" else "inspect",
+        private=private is True,
+        upload=upload,
+        source=source,
+    )
 
 
-def _hosts(names: object) -> frozenset[str] | None:
-    if not isinstance(names, list | tuple):
+def _ports(data: object) -> tuple[tuple[Scheme, int], ...] | None:
+    texts = _texts(data)
+    if texts is None:
+        return DEFAULT_PORTS
+    parsed = [parse_port(text) for text in texts or ()]
+    found = tuple(port for port in parsed if port is not None)
+    return found if found and len(found) == len(parsed) else None
+
+
+def _texts(data: object) -> tuple[str, ...] | Literal[False] | None:
+    """A list of texts, None for none, False for anything else."""
+    if data is None:
         return None
-    known = frozenset(name for name in names if isinstance(name, str) and _is_canonical(name))
-    return known if all(isinstance(name, str) and name in known for name in names) else None
-
-
-def _is_canonical(name: str) -> bool:
-    return canonical_host(name.encode("ascii", "replace")) == name
-
-
-_V4 = ipaddress.IPv4Network
-_V6 = ipaddress.IPv6Network
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-# `ipaddress.is_global` is not enough: it is true of ::127.0.0.1, 64:ff9b::7f00:1, 224.0.0.1 and others.
-_NEVER: tuple[tuple[_Network, str], ...] = (
-    (_V4("0.0.0.0/8"), "this network"),
-    (_V4("100.100.100.200/32"), "cloud metadata"),
-    (_V4("168.63.129.16/32"), "cloud metadata"),
-    (_V4("169.254.0.0/16"), "link-local and cloud metadata"),
-    (_V4("192.0.0.0/24"), "protocol assignments and cloud metadata"),
-    (_V4("192.0.2.0/24"), "documentation"),
-    (_V4("192.88.99.0/24"), "6to4 relay"),
-    (_V4("198.18.0.0/15"), "benchmarking"),
-    (_V4("198.51.100.0/24"), "documentation"),
-    (_V4("203.0.113.0/24"), "documentation"),
-    (_V4("224.0.0.0/3"), "multicast and reserved"),
-    (_V6("fd00:ec2::/32"), "cloud metadata"),
-    (_V6("fd20:ce::254/128"), "cloud metadata"),
-    (_V6("2001::/23"), "protocol assignments and Teredo"),
-    (_V6("2001:db8::/32"), "documentation"),
-    (_V6("2002::/16"), "6to4"),
-    (_V6("3fff::/20"), "documentation"),
-)
-_PRIVATE: tuple[tuple[_Network, str], ...] = (
-    (_V4("10.0.0.0/8"), "private"),
-    (_V4("100.64.0.0/10"), "carrier-grade NAT"),
-    (_V4("127.0.0.0/8"), "loopback"),
-    (_V4("172.16.0.0/12"), "private"),
-    (_V4("192.168.0.0/16"), "private"),
-    (_V6("::1/128"), "loopback"),
-    (_V6("fc00::/7"), "private"),
-)
-_GLOBAL_V6 = _V6("2000::/3")
-
-
-def refused_address(ip: str, *, private: bool = False) -> str | None:
-    """Why this address must not be dialled, or None if it may be.
-
-    With `private` (policy says so for the host) private networks and loopback are open;
-    metadata, link-local, multicast and addresses that carry another one stay closed.
-    """
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return "not an IP address"
-    if "%" in ip:
-        return "an address with a zone"
-    for network, reason in _NEVER:
-        if address in network:
-            return reason
-    for network, reason in _PRIVATE:
-        if address in network:
-            return None if private else reason
-    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_V6:
-        return "not a global unicast address"
-    return None
+    if not isinstance(data, list) or not all(isinstance(item, str) for item in data):
+        return False
+    return tuple(data)

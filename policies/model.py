@@ -4,43 +4,37 @@ import hashlib
 import json
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from policies.connections import DEFAULT_HEADER, is_endpoint_name, parse_upstream
+from policies.connection_model import Connection, GrantedConnection
+from policies.connections import RESERVED, is_endpoint_name
+from policies.hosts import PROFILES, EgressRule
 from policies.names import (
     AgentOrAll,
     Count,
     Glob,
-    Header,
-    Host,
     Name,
     Person,
     Place,
     RepoName,
     RepoOrAll,
-    SecretName,
     Size,
     StateName,
-    Upstream,
     Who,
 )
+from policies.pricelist import ModelPrice
 
-Action = Literal["start", "steer", "stop", "settings"]
+Action = Literal["start", "steer", "stop", "approve", "settings"]
 Permission = Literal["start", "steer", "stop", "approve", "settings"]
 Loc = tuple[str | int, ...]
-
-PROFILES: dict[str, tuple[str, ...]] = {"none": ()}
-"""Named lists of hosts that a repository's `egress` may refer to."""
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -64,17 +58,9 @@ class Rule(_Value):
     may: tuple[Permission, ...] = Field(min_length=1)
 
 
-class HostRule(_Value):
-    host: Host
-    methods: tuple[str, ...] | None = None
-    """Kept for later: a list of methods is refused as long as the gateway cannot hold to it."""
-    private: bool = Field(default=False, strict=True)
-    """The name may resolve to a private address."""
-
-
 class RepoEgress(_Value):
     profiles: tuple[str, ...] = ()
-    hosts: tuple[HostRule, ...] = ()
+    hosts: tuple[EgressRule, ...] = ()
 
 
 class PublishPolicy(_Value):
@@ -100,41 +86,6 @@ class RepoPolicy(_Value):
     publish: PublishPolicy = PublishPolicy()
 
 
-class LlmConnection(_Value):
-    """A server with Anthropic's Messages API. The agent calls `http://NAME.llm.internal`; the gateway adds the secret."""
-
-    kind: Literal["llm"]
-    private: bool = Field(default=False, strict=True)
-    """The upstream may be in a private network: then it may be an IPv4 address, and need not speak TLS."""
-    upstream: str
-    """What stands before `/v1/messages`: a scheme and a host, with a port and a path if needed."""
-    secret: SecretName
-    """Workers have the value in `ERRAND_SECRETS__<this name>`."""
-    header: Header = DEFAULT_HEADER
-    """The request header that carries the secret."""
-    models: tuple[str, ...] = Field(default=("*",), min_length=1)
-    """Names or patterns with `*`."""
-
-    @field_validator("upstream")
-    @classmethod
-    def _can_be_reached(cls, text: str, info: ValidationInfo) -> str:
-        if parse_upstream(text, private=bool(info.data.get("private"))) is None:
-            raise ValueError(
-                "write https://host, with a port and a path if needed"
-                " (http:// and addresses only with `private: true`)"
-            )
-        return text
-
-
-class TcpConnection(_Value):
-    kind: Literal["tcp"]
-    upstream: Upstream
-    private: bool = Field(default=False, strict=True)
-
-
-Connection = Annotated[LlmConnection | TcpConnection, Field(discriminator="kind")]
-
-
 class Limits(_Value):
     wall_minutes: Count = Field(default=60, ge=1, le=24 * 60)
     cost_usd: float = Field(default=5.0, gt=0, le=10_000, strict=True, allow_inf_nan=False)
@@ -147,6 +98,8 @@ class Limits(_Value):
     cpus: float = Field(default=2.0, ge=0.1, le=1024, strict=True, allow_inf_nan=False)
     pids: Count = Field(default=512, ge=32, le=65_536)
     disk: Size = Field(default=10 * _GIB, ge=64 * _MIB, le=16 * _TIB)
+    approval_days: Count = Field(default=30, ge=1, le=3650)
+    """How long a host stays open that somebody opened to a whole repository."""
 
 
 class Policy(_Value):
@@ -160,6 +113,8 @@ class Policy(_Value):
     them must be allowed to start."""
     repos: dict[RepoName, RepoPolicy] = {}
     connections: dict[Name, Connection] = {}
+    prices: tuple[ModelPrice, ...] = ()
+    """Of models, before those that come with Errand."""
     limits: Limits = Limits()
 
     @cached_property
@@ -196,13 +151,16 @@ class Policy(_Value):
             for i, profile in enumerate(repo.egress.profiles):
                 if profile not in PROFILES:
                     yield (*at, "egress", "profiles", i), _unknown_profile(profile)
+            modes: dict[str, str] = {}
             for i, rule in enumerate(repo.egress.hosts):
-                if rule.methods is not None:
-                    yield (*at, "egress", "hosts", i, "methods"), _NO_METHODS
+                if modes.setdefault(rule.host, rule.mode) != rule.mode:
+                    yield (*at, "egress", "hosts", i, "mode"), f"{rule.host} has another mode above"
 
     def _connection_problems(self) -> Iterator[tuple[Loc, str]]:
         for name, connection in self.connections.items():
-            if isinstance(connection, LlmConnection) and not is_endpoint_name(name):
+            if connection.kind != "llm" and name in RESERVED:
+                yield ("connections", name), f"{name}.internal is kept for Errand; use another name"
+            elif not is_endpoint_name(connection.kind, name):
                 yield ("connections", name), f"{name} cannot be part of a host name"
 
     def _follow_problems(self) -> Iterator[tuple[Loc, str]]:
@@ -225,9 +183,6 @@ class Policy(_Value):
                 if (other := places.setdefault(place, name)) != name:
                     at = ("repos", name, "default_for", i)
                     yield at, f"{other} is the default for {place} already"
-
-
-_NO_METHODS = "the gateway cannot hold a host to methods yet: leave `methods` out, or the host"
 
 
 def _unknown_profile(name: str) -> str:
@@ -280,17 +235,6 @@ class GrantPublish(_Value):
     draft: bool
 
 
-class GrantConnection(_Value):
-    """A model connection of the repository, by the name of its secret."""
-
-    name: str
-    upstream: str
-    private: bool
-    secret: str
-    header: str
-    models: tuple[str, ...]
-
-
 class Grant(_Value):
     """What a decision allows. `agents` may be `("*",)`: every agent of the catalogue."""
 
@@ -304,9 +248,10 @@ class Grant(_Value):
     """The agent that was asked for."""
     rule: str
     """`rules[0]`."""
-    egress: tuple[str, ...]
-    private_hosts: tuple[str, ...]
-    connections: tuple[GrantConnection, ...] = ()
+    egress: tuple[EgressRule, ...]
+    profiles: tuple[str, ...] = ()
+    """Named lists of hosts; what is in them, the worker says."""
+    connections: tuple[GrantedConnection, ...] = ()
     limits: GrantLimits
     publish: GrantPublish
     follow: tuple[str, ...] = ()

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from policies.connections import DOMAIN, is_credential_header
+from policies.connections import MODEL_DOMAIN, is_credential_header
 from policies.egress import canonical_host
+from policies.suffixes import shared_below
 
 _CHANNEL = r"[a-z][a-z0-9_-]{0,31}"
 _WORD = r"[!-)+-~]{1,200}"  # printable ASCII without space and `*`
@@ -17,7 +18,7 @@ _AGENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _REPO = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
 _SECRET = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _SIZE = re.compile(r"([0-9]{1,15}) ?([kmgt]i?b|b)", re.IGNORECASE)
-_UPSTREAM = re.compile(r"([^:/]+):([1-9][0-9]{0,4})")
+_PLACE_OF_SERVER = re.compile(r"([^:/]+):([1-9][0-9]{0,4})")
 
 _HIGHEST_PORT = 65535
 
@@ -81,15 +82,21 @@ def _repo_or_all(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    if not _is_host(text):
+    name = text.removeprefix("*.")
+    if not _is_host(name):
         raise ValueError(
-            "write one whole host name in small letters, like api.acme.com"
-            " (no wildcard, no address, no port, no URL)"
+            "write one whole host name in small letters, like api.acme.com, or *.acme.com for all below it"
+            " (no address, no port, no URL)"
         )
-    if text.endswith(".internal") and text.count(".") == 1:
+    if name.endswith(".internal") and name.count(".") == 1:
         raise ValueError("NAME.internal is kept for Errand's own endpoints; use a longer name")
-    if text.endswith(f".{DOMAIN}"):
-        raise ValueError(f"NAME.{DOMAIN} is kept for `connections`; use another name")
+    if name == MODEL_DOMAIN or name.endswith(f".{MODEL_DOMAIN}"):
+        raise ValueError(f"NAME.{MODEL_DOMAIN} is kept for `connections`; use another name")
+    if name != text and (shared := shared_below(name)):
+        raise ValueError(
+            f"anybody can have a name below {shared}, so {text} would open the run to everybody:"
+            " list the hosts that are meant"
+        )
     return text
 
 
@@ -100,15 +107,12 @@ def _secret(text: str) -> str:
     return text
 
 
-def _port(text: str | None) -> bool:
-    return text is None or int(text) <= _HIGHEST_PORT
-
-
-def _upstream(text: str) -> str:
-    match = _UPSTREAM.fullmatch(text)
-    if not match or not _port(match[2]) or not _is_host(match[1]):
-        raise ValueError("write host:port, like db.staging.acme.internal:5432")
-    return text
+def parse_place(text: str) -> tuple[str, int] | None:
+    """From `host:port`; None if it is not that."""
+    match = _PLACE_OF_SERVER.fullmatch(text)
+    if match is None or int(match[2]) > _HIGHEST_PORT:
+        return None
+    return match[1], int(match[2])
 
 
 def _header(text: str) -> str:
@@ -158,7 +162,6 @@ RepoName = Annotated[str, AfterValidator(_repo)]
 RepoOrAll = Annotated[str, AfterValidator(_repo_or_all)]
 Host = Annotated[str, AfterValidator(_host)]
 SecretName = Annotated[str, AfterValidator(_secret)]
-Upstream = Annotated[str, AfterValidator(_upstream)]
 Header = Annotated[str, AfterValidator(_header)]
 StateName = Annotated[str, Field(max_length=80), AfterValidator(_state_name)]
 Glob = Annotated[str, AfterValidator(_glob)]

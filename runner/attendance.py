@@ -5,16 +5,16 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 from pydantic import SecretStr
 
 from runner.errors import SandboxLostError
-from runner.guard import policy_message
-from runner.narration import POLICY_KEY, Narration
+from runner.guard import allow_message, policy_message
+from runner.narration import COMMAND_KEY, POLICY_KEY, SETTLE_KEY, Narration
 from runner.outlet import Outlet
 from runner.protocol import Command, Finished, Launch
-from runner.rundir import transcript_line
+from runner.rundir import Prepared, transcript_line
 from runner.sandbox import Line, Role, Sandbox
 from runner.station import Pace
 
@@ -28,7 +28,7 @@ class Attendance:
     """May begin anywhere: transcripts are read from their first line, and lines are safe to send again."""
 
     launch: Launch
-    base_commit: str
+    prepared: Prepared
     secrets: Mapping[str, SecretStr] = field(repr=False)
     sandbox: Sandbox
     narration: Narration
@@ -58,14 +58,29 @@ class Attendance:
                     group.create_task(self._watch("acceptor")),
                     group.create_task(self._pass_on()),
                 ]
-                verdict = await self._attend()
+                spent = group.create_task(self.narration.exhausted.wait())
+                verdict = await self._ended(group.create_task(self._attend()), spent)
                 if verdict.changed:
                     verdict = await self._handed_in(verdict)
+                await self._settle()
                 for task in others:
                     task.cancel()
         except ExceptionGroup as errors:
             raise _first(errors) from errors
-        return verdict
+        return self._within_budget(verdict)
+
+    async def _ended(
+        self, attending: asyncio.Task[Finished], spent: asyncio.Task[Literal[True]]
+    ) -> Finished:
+        """The session's verdict. Once the budget is used up it gets a grace to come, and is not waited for."""
+        await asyncio.wait({attending, spent}, return_when=asyncio.FIRST_COMPLETED)
+        if not attending.done():
+            await asyncio.wait({attending}, timeout=self.pace.grace)
+        spent.cancel()
+        if attending.done():
+            return attending.result()
+        attending.cancel()
+        return Finished(outcome="failed")
 
     async def _attend(self) -> Finished:
         session = self.narration.session
@@ -96,15 +111,17 @@ class Attendance:
             self._sent.add(out.key)
 
     async def _pass_on(self) -> None:
-        """Give people's commands to the transcript, where the session finds them."""
+        """Give people's commands to the container that they are for; its transcript confirms them."""
         while True:
             command = await self.commands.get()
-            key = f"cmd:{command.id}"
+            key = f"{COMMAND_KEY}{command.id}"
             if key in self._sent:
                 continue
-            note = {"do": "note", "kind": command.kind, "text": command.text}
+            if command.opening is not None:
+                await self.narration.guarded.wait()
+            role, msg = _message(command)
             try:
-                await self.sandbox.send("agent", key=key, to="init", msg=note)
+                await self.sandbox.send(role, key=key, to="init", msg=msg)
             except SandboxLostError:
                 return
             self._sent.add(key)
@@ -125,13 +142,36 @@ class Attendance:
         raise SandboxLostError(await self._how(role))
 
     async def _send_policy(self) -> None:
-        policy = policy_message(self.launch, base_commit=self.base_commit, secrets=self.secrets)
+        policy = policy_message(
+            self.launch,
+            base_commit=self.prepared.base_commit,
+            profiles=self.prepared.hosts,
+            secrets=self.secrets,
+        )
         await self.sandbox.send("gateway", key=POLICY_KEY, to="init", msg=policy)
 
     async def _handed_in(self, verdict: Finished) -> Finished:
         """The gate's word on what was pushed counts, not the agent's container's."""
         await self._limited(self.narration.accepted, "the gateway did not tell of the push")
         return verdict.model_copy(update={"head": self.narration.head})
+
+    async def _settle(self) -> None:
+        """Wait until all has been told that the gateway wrote before: the cost of the last call is there."""
+        with contextlib.suppress(SandboxLostError, TimeoutError):
+            await self.sandbox.send("gateway", key=SETTLE_KEY, to="init", msg={"do": "note"})
+            async with asyncio.timeout(self.pace.guard):
+                await self.narration.settled.wait()
+
+    def _within_budget(self, verdict: Finished) -> Finished:
+        """What was done without all the calls that it needed is not published."""
+        if not self.narration.exhausted.is_set() or verdict.outcome in {"stopped", "expired"}:
+            return verdict
+        reason = (
+            f"The budget of ${self.launch.limits.cost_usd:.2f} is used up, and nothing was published. Asking again "
+            "starts over with a new budget; whoever edits the policy can raise `limits.cost_usd`."
+        )
+        said = {"summary": verdict.summary, "tail": verdict.tail, "checks": verdict.checks}
+        return Finished(outcome="failed", reason=reason, **said)
 
     async def _limited(self, event: asyncio.Event, otherwise: str) -> None:
         try:
@@ -163,6 +203,12 @@ class Attendance:
         status = await self.sandbox.exit_status(role)
         hint = ": out of memory, or killed" if status == _KILLED else ""
         return f"the {role}'s container ended with status {status}{hint}"
+
+
+def _message(command: Command) -> tuple[Role, dict[str, Any]]:
+    if command.opening is not None:
+        return "gateway", allow_message(command.opening)
+    return "agent", {"do": "note", "kind": command.kind, "text": command.text}
 
 
 async def _close(lines: AsyncIterator[Line]) -> None:

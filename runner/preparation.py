@@ -1,7 +1,8 @@
 """What must be known before a sandbox can be made; settled once, and then read from disk."""
 
+from policies.hosts import open_profiles
 from runner import repo_settings
-from runner.guard import check_connections
+from runner.guard import check_connections, open_ports
 from runner.narration import Narration
 from runner.protocol import Launch, RunKey
 from runner.rundir import Prepared, RunDir
@@ -37,11 +38,16 @@ class Preparation:
         settings = repo_settings.parse(checkout.settings)
         agent = repo_settings.choose_agent(launch, settings, station.catalogue)
         check_connections(launch, agent, secrets=station.secrets)
+        image = repo_settings.choose_image(settings, agent, station.images)
+        registries = await station.backend.registries(image) if launch.profiles else ""
+        opened = open_profiles(launch.profiles, registries=registries)
         prepared = Prepared(
             base_commit=checkout.base_commit,
             settings=settings,
             agent=agent.name,
-            image=repo_settings.choose_image(settings, agent, station.images),
+            image=image,
+            hosts=opened.rules,
+            empty_profiles=opened.empty,
         )
         self._files.write("prepared", prepared)
         return prepared
@@ -57,6 +63,7 @@ class Preparation:
                 image=prepared.image,
                 mirror=station.mirrors.path(launch),
                 limits=launch.limits,
+                ports=open_ports(launch, prepared.hosts),
             )
         )
 

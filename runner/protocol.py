@@ -2,10 +2,13 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import override
+
+from policies.connection_model import GrantedConnection, GrantedTcp
+from policies.hosts import EgressRule
 
 
 class _Value(BaseModel):
@@ -31,6 +34,8 @@ class RunLimits(_Value):
     disk_mib: int = Field(default=10240, ge=64)
     turns: int = Field(default=20, ge=1)
     """Agent turns in one run, repairs and steering included."""
+    cost_usd: float = Field(default=5.0, gt=0)
+    """What the runs of a round may spend on models together."""
 
 
 class PublishLimits(_Value):
@@ -40,18 +45,6 @@ class PublishLimits(_Value):
     max_files: int = 200
     max_bytes: int = 5_000_000
     max_commits: int = 100
-
-
-class Connection(_Value):
-    """A model server that the gateway may call for the run, with a secret that the worker has."""
-
-    name: str
-    upstream: str
-    private: bool = False
-    secret: str
-    """The secret's name."""
-    header: str
-    models: tuple[str, ...]
 
 
 class Launch(_Value):
@@ -79,15 +72,23 @@ class Launch(_Value):
     """The agent that was asked for; None leaves it to `.errand.yml`, then to the first of `agents`."""
     agents: tuple[str, ...]
     """The agents that the grant allows."""
-    egress: tuple[str, ...]
-    """Exact hosts that the run may reach on 443 and 80."""
-    private_hosts: tuple[str, ...] = ()
-    """Hosts of `egress` that may resolve to private addresses."""
-    connections: tuple[Connection, ...] = ()
+    egress: tuple[EgressRule, ...]
+    """What the run may reach."""
+    profiles: tuple[str, ...] = ()
+    """Named lists of hosts that it may reach besides: the worker knows what is in them."""
+    connections: tuple[GrantedConnection, ...] = ()
+    """Upstreams that the gateway may call for the run, with secrets that the worker has: here are only their names."""
+    spent_usd: float = Field(default=0.0, ge=0)
+    """By earlier runs of the same round; counts against the budget."""
     limits: RunLimits = RunLimits()
     publish: PublishLimits = PublishLimits()
     requester: str
     """Name for the commit's trailer and for git's committer."""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Where connections are to be reached, besides HTTP's."""
+        return tuple(sorted({c.place[1] for c in self.connections if isinstance(c, GrantedTcp)}))
 
 
 class StepStatus(StrEnum):
@@ -149,23 +150,66 @@ class Said(_Value):
 
 
 class Usage(_Value):
+    """Totals of the run so far."""
+
     kind: Literal["usage"] = "usage"
+    metered: bool = False
+    """Counted by the gateway; else it is what the agent says of itself."""
     input_tokens: int | None = None
+    """Of those that were metered: without what came from a cache."""
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Read from the provider's cache."""
     cost_usd: float | None = None
+    """None where a price is not known."""
+    counted_usd: float | None = None
+    """What counts against the budget: the cost, with a guess on the dear side where a price is not known."""
 
 
 class Egress(_Value):
-    """A decision of the gateway."""
+    """A decision of the gateway: the first of a connection and a method, and every one that says no."""
 
     kind: Literal["egress"] = "egress"
     verdict: Literal["allow", "deny"]
     host: str
     port: int
+    method: str = ""
+    """Empty where nothing was read: TLS that passes through, or a connection that was denied before a request."""
+    path: str = ""
+    """Without the query."""
     rule: str
+    """What allowed it, or came nearest to it."""
     reason: str
+    """Why not."""
     address: str = ""
-    """The address that was dialled."""
+    """The address that is dialled."""
+    count: int = Field(default=1, ge=1)
+    """The same was decided so many times: what is denied over and over is told once in a while."""
+
+
+class Traffic(_Value):
+    """What went through a connection, told at its end."""
+
+    kind: Literal["traffic"] = "traffic"
+    host: str
+    port: int
+    rule: str
+    address: str = ""
+    requests: int = 0
+    """Zero where nothing was read."""
+    sent: int
+    """Bytes of the agent."""
+    received: int
+    milliseconds: int = 0
+    reason: str = ""
+    """Why it ended, unless it just ended."""
+
+
+class Remark(_Value):
+    """Something that the record of the run should hold: a policy that was not taken, a profile without hosts."""
+
+    kind: Literal["remark"] = "remark"
+    text: str
 
 
 class CommandSeen(_Value):
@@ -199,7 +243,17 @@ class Finished(_Value):
 
 
 Event = Annotated[
-    Started | Phase | Plan | ToolCall | Said | Usage | Egress | CommandSeen | Finished,
+    Started
+    | Phase
+    | Plan
+    | ToolCall
+    | Said
+    | Usage
+    | Egress
+    | Traffic
+    | Remark
+    | CommandSeen
+    | Finished,
     Field(discriminator="kind"),
 ]
 
@@ -214,13 +268,42 @@ class EventRecord(_Value):
     event: Event
 
 
+class HostOpening(_Value):
+    """A host that people opened to a live run. One whole name: only a policy has wildcards."""
+
+    host: str
+    ports: tuple[str, ...] = ("https:443", "http:80")
+    methods: tuple[str, ...] | None = None
+    """None: every method."""
+    expires: datetime | None = None
+    """None: with the run."""
+
+    @model_validator(mode="after")
+    def _is_a_rule(self) -> Self:
+        if self.host.startswith("*"):
+            raise ValueError("an opening names one host")
+        self.rule()
+        return self
+
+    def rule(self) -> EgressRule:
+        return EgressRule(host=self.host, ports=self.ports, methods=self.methods)
+
+
 class Command(_Value):
     """Something that a person wants a live run to know. Sent until a `CommandSeen` comes back."""
 
     id: str
     run: RunKey
-    kind: Literal["stop", "steer"]
+    kind: Literal["stop", "steer", "allow"]
     text: str = ""
+    opening: HostOpening | None = None
+    """With `allow`, and with nothing else."""
+
+    @model_validator(mode="after")
+    def _opens_or_does_not(self) -> Self:
+        if (self.kind == "allow") != (self.opening is not None):
+            raise ValueError("`opening` goes with `allow`")
+        return self
 
 
 class RepoSettings(_Value):

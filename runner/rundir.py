@@ -11,6 +11,7 @@ from typing import BinaryIO, Final, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from policies.hosts import EgressRule
 from runner.errors import WorkspaceError
 from runner.protocol import RepoSettings, RunKey
 from runner.sandbox import Line, Role
@@ -24,12 +25,16 @@ _ROLES: Final[tuple[Role, ...]] = get_args(Role)
 class Prepared(BaseModel):
     """What was settled before the containers were made, and must stay as it was."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     base_commit: str
     settings: RepoSettings
     agent: str
     image: str
+    hosts: tuple[EgressRule, ...] = ()
+    """What the profiles of the launch came to, by what the image says."""
+    empty_profiles: tuple[str, ...] = ()
+    """Those for which it says nothing."""
 
 
 class RunDir:

@@ -12,14 +12,16 @@ out), `fatal` (`reason`; the container ends).
 Kinds of the agent's container: `agent` (`msg`: one JSON-RPC message of the agent), `output` (`key`, `text`: a piece of a command's
 output), `exit` (`key`, `status`, `tail`: a command ended), `stderr` (`text`), `noise` (`text`: a line of the agent that is no JSON),
 `agent_exit` (`status`).
-Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `rule`, `reason`, `address`), `closed` (`host`, `port`, `sent`, `received`),
-`push` (`verdict`, `reason`, `head`).
+Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `method`, `path`, `rule`, `reason`, `address`, `count`), `closed` (`host`, `port`,
+`rule`, `address`, `requests`, `sent`, `received`, `ms`, `reason`), `push` (`verdict`, `reason`, `head`), `remark` (`text`: what the record should hold),
+`usage` (`connection`, `model`, and of all calls so far: `calls`, `input`, `output`, `cache_read`, `cache_write`, `cache_write_hour`, `cost_usd`, `counted_usd`),
+`budget` (`limit_usd`, `spent_usd`: a call was refused for it).
 
 Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes}
 and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
-Messages to `init` of the gateway: {"do": "policy", "egress": [...], "private": [...], "publish": {...}, "repo": "owner/name", "branch": "...",
-"base": "<sha>", "connections": [{"kind": "llm", "name": "...", "upstream": "https://...", "private": false, "header": "...", "models": [...],
-"secret": <the credential itself>}]}.
+Messages to `init` of the gateway: {"do": "policy", "egress": [<fields of policies.hosts.EgressRule>], "seconds": <how long the run may take>,
+"publish": {...}, "repo": "owner/name", "branch": "...", "base": "<sha>", "budget": {"limit_usd": 5, "spent_usd": 0}, "connections": [<what policies/connections_json.py
+reads, with the credential itself>]}; {"do": "note"}, which has no effect: its `received` says that all lines before it are written; and {"do": "allow", "rule": <as in `egress`>, "until": <Unix time or null>}, which opens one host more.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -46,6 +48,8 @@ class SandboxSpec(BaseModel):
     mirror: Path
     """Bare repository, mounted read-only at /mirror in the agent's and the gateway's container."""
     limits: RunLimits
+    ports: tuple[int, ...] = ()
+    """Where the agent may connect to, besides HTTP's; nothing else in its container can listen there."""
 
 
 class Line(BaseModel):
@@ -105,6 +109,9 @@ class SandboxBackend(Protocol):
 
     async def discard(self, leftover: Leftover) -> None:
         """Remove a sandbox by what was found. Safe twice."""
+
+    async def registries(self, image: str) -> str:
+        """What an image says of its package managers' hosts (JSON); empty if it says nothing or is not there."""
 
     async def check(self) -> list[str]:
         """Problems that `errand doctor` should name, each with what to do; empty if all is well."""

@@ -25,7 +25,7 @@ from runner.errors import (
 from runner.lease import GONE, Claim, Standing
 from runner.outlet import Outlet
 from runner.preparation import Preparation
-from runner.protocol import Command, Event, EventRecord, Finished, Launch, RunKey, Started
+from runner.protocol import Command, Event, EventRecord, Finished, Launch, Remark, RunKey, Started
 from runner.rundir import Prepared, RunDir
 from runner.sandbox import Leftover, Line
 from runner.station import Station
@@ -33,6 +33,7 @@ from runner.station import Station
 log = structlog.get_logger()
 
 STARTED_SEQ: Final = 1
+REMARK_SEQ: Final = 2
 FINISHED_SEQ: Final = 1_000
 CONTAINERS: Final = 3
 _WORDS: Final[Mapping[type[RunnerError], str]] = {
@@ -210,7 +211,7 @@ class LiveRun:
         with self._files.create("transcript") as transcript:
             attendance = Attendance(
                 launch=launch,
-                base_commit=prepared.base_commit,
+                prepared=prepared,
                 secrets=self._station.secrets,
                 sandbox=sandbox,
                 narration=self._preparation.narration(launch, prepared),
@@ -244,10 +245,18 @@ class LiveRun:
             at = datetime.fromtimestamp(line.at, UTC)
             started = self._record(STARTED_SEQ, at, event)
             self._files.write("started", started)
-        await self._outlet.put([started])
+        await self._outlet.put([started, *self._remarks(prepared, started.at)])
         if self._limit is not None and not self._stopping:
             left = launch.limits.wall_seconds - (self._station.clock() - line.at)
             self._limit.reschedule(asyncio.get_running_loop().time() + max(0.0, left))
+
+    def _remarks(self, prepared: Prepared, at: datetime) -> list[EventRecord]:
+        """What was missing when the run was prepared."""
+        if not prepared.empty_profiles:
+            return []
+        names = ", ".join(prepared.empty_profiles)
+        text = f"The image {prepared.image} does not say which hosts these profiles mean, so they open none: {names}."
+        return [self._record(REMARK_SEQ, at, Remark(text=text))]
 
     async def _retell(self) -> None:
         """Tell again what was perhaps not sent when the end was written down."""
@@ -258,7 +267,7 @@ class LiveRun:
         started = self._files.read("started", EventRecord)
         if launch is None or prepared is None or started is None:
             return
-        await self._outlet.put([started])
+        await self._outlet.put([started, *self._remarks(prepared, started.at)])
         narration = self._preparation.narration(launch, prepared)
         for role, line in self._files.told():
             await self._outlet.put(narration.feed(role, line))

@@ -118,6 +118,8 @@ class MemoryBackend:
         """What was pushed to each run's quarantine."""
         self.problems: list[str] = []
         """What `check` answers."""
+        self.labels: dict[str, str] = {}
+        """What `registries` answers, by image."""
         self.start_failures: list[str] = []
         """Each one lets the next `ensure` fail with this reason."""
         self.sent: list[tuple[RunKey, Role, str]] = []
@@ -140,6 +142,9 @@ class MemoryBackend:
 
     async def discard(self, leftover: Leftover) -> None:
         self.lose(leftover.run)
+
+    async def registries(self, image: str) -> str:
+        return self.labels.get(image, "")
 
     async def check(self) -> list[str]:
         return list(self.problems)

@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "config": "bot.cli.config:app",
         "audit": "bot.cli.audit:app",
         "policy": "bot.cli.policy:app",
+        "linear": "bot.cli.linear:app",
     }
 )
 """Where each is: a function, or an app with more commands."""

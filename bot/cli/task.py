@@ -24,6 +24,7 @@ from bot.cli.output import (
 )
 from bot.handin import HandIns
 from bot.intake import utc_now
+from bot.progress import View
 from bot.settings import Settings, load_settings
 from bot.states import TERMINAL, TaskState
 from bot.store import audit, events, runs, tasks
@@ -121,11 +122,10 @@ def _print_task(found: dict[str, Any]) -> None:
     print_facts({name: found["task"][name] for name in shown})
     for run in found["runs"]:
         heading(f"run {run['fence']}")
-        cost = run["view"].get("cost_usd")
         names = ("host", "agent", "image", "image_digest", "base_commit", "queued_at", "started_at",
                  "ended_at", "outcome", "reason")  # fmt: skip
         facts: dict[str, object] = {name: run[name] for name in names}
-        print_facts({**facts, "cost": "unknown" if cost is None else f"${cost:.2f}"})
+        print_facts({**facts, **_used(View.model_validate(run["view"]))})
     heading("decisions")
     print_table(
         ["at", "who", "what", "decision", "detail"],
@@ -134,6 +134,17 @@ def _print_task(found: dict[str, Any]) -> None:
             for a in found["audit"]
         ],
     )
+
+
+def _used(view: View) -> dict[str, object]:
+    by = "" if view.metered or view.cost_usd is None else " (the agent says)"
+    cost = "unknown" if view.cost_usd is None else f"${view.cost_usd:.2f}{by}"
+    if view.metered and view.cost_usd is None:
+        cost = f"unknown (counts as ${view.counted_usd or 0:.2f})"
+    if view.input_tokens is None and view.output_tokens is None:
+        return {"cost": cost, "tokens": "unknown"}
+    counts = (view.input_tokens or 0, view.cached_tokens or 0, view.output_tokens or 0)
+    return {"cost": cost, "tokens": "{:,} in, {:,} from a cache, {:,} out".format(*counts)}
 
 
 @app.command()

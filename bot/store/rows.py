@@ -1,7 +1,7 @@
 """What the tables hold, as values."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -135,6 +135,24 @@ class CommandRow(_Row):
     """pending, sent, done."""
     created_at: datetime
     sent_at: datetime | None
+
+
+class ApprovalRow(_Row):
+    """What somebody decided about one host."""
+
+    id: str
+    repo: str
+    task: str
+    """Empty where it holds for the whole repository."""
+    host: str
+    ports: tuple[str, ...]
+    methods: tuple[str, ...] | None
+    """None: every method."""
+    verdict: Literal["allow", "block"]
+    by: str
+    decided_at: datetime
+    expires_at: datetime | None
+    """None: with its task."""
 
 
 class AuditEntry(_Row):

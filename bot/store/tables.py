@@ -206,6 +206,23 @@ cursor = Table(
     Column("value", Words, nullable=False),
 )
 
+approval = Table(
+    "approval",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("repo", Words, nullable=False),
+    Column("task", Words, nullable=False),
+    Column("host", Words, nullable=False),
+    Column("ports", JsonText, nullable=False),
+    Column("methods", JsonText),
+    Column("verdict", Words, nullable=False),
+    Column("by", Words, nullable=False),
+    Column("decided_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Index(None, "repo", "task"),
+)
+"""Hosts that people opened, or kept closed; `task` is empty where it holds for the whole repository."""
+
 secret = Table(
     "secret",
     metadata,

@@ -1,9 +1,8 @@
 """What GitHub needs to be told."""
 
-from ipaddress import ip_address
-from urllib.parse import urlsplit
-
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from integrations.addresses import safe_for_a_token
 
 
 class GitHubConfig(BaseModel):
@@ -21,16 +20,4 @@ class GitHubConfig(BaseModel):
     @field_validator("api_url", "git_url")
     @classmethod
     def _safe_for_a_token(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError("an address such as https://HOST, without a credential or a query")
-        if parts.scheme != "https" and not (parts.scheme == "http" and _loopback(parts.hostname)):
-            raise ValueError("https, because the token goes there")
-        return url.rstrip("/")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return safe_for_a_token(url)

@@ -40,7 +40,8 @@ async def completed(client: SlackClient, inbound: Inbound) -> Inbound:
     bot = await client.identity()
     if inbound.standing == "unknown":
         person = await client.person(user)
-        inbound = inbound.model_copy(update={"standing": person.standing})
+        known = {"standing": person.standing, "author_name": person.name}
+        inbound = inbound.model_copy(update=known)
     match inbound.note:
         case Note.ROOT:
             return await _begun(client, bot, inbound, user)

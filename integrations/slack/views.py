@@ -129,8 +129,8 @@ def details_view(details: Details) -> Block:
         ),
     ]
     blocks = [section("\n".join(fact for fact in facts if fact))]
-    if details.reason:
-        blocks.append(section(written(details.reason, SAID)))
+    if reason := written(details.reason.strip(), SAID).strip():
+        blocks.append(section(reason))
     blocks += _part("Steps", _step_lines(details))
     blocks += _part("Changes", [written_line(details.changes, LINE)] if details.changes else [])
     blocks += _part("Refused hosts", _hosts(details.denied))

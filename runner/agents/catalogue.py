@@ -1,5 +1,6 @@
 """The agents that can be named: data, one entry each."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -33,6 +34,31 @@ _BRIEF = (
     "you. End with a short summary of what you changed and why."
 )
 
+DUMMY_KEY: Final = "held-by-the-gateway"
+"""What an agent has for a key: the gateway puts the real one in its place."""
+_OPENCODE: Final = {
+    "model": "anthropic/claude-sonnet-5",
+    "small_model": "anthropic/claude-haiku-4-5",
+    "provider": {
+        "anthropic": {
+            "options": {"baseURL": "http://anthropic.llm.internal/v1", "apiKey": DUMMY_KEY}
+        }
+    },
+    "enabled_providers": ["anthropic"],
+    # No updates, shared sessions, downloads of language servers: none of it is let through anyhow.
+    "autoupdate": False,
+    "share": "disabled",
+    "lsp": False,
+    "formatter": False,
+    # The container is the limit.
+    "permission": {
+        "edit": "allow",
+        "bash": "allow",
+        "webfetch": "deny",
+        "external_directory": "allow",
+    },
+}
+
 _ENTRIES = (
     AgentEntry(
         name="script",
@@ -53,8 +79,7 @@ _ENTRIES = (
         env=MappingProxyType(
             {
                 "ANTHROPIC_BASE_URL": "http://anthropic.llm.internal",
-                # The gateway puts the real credential in its place.
-                "ANTHROPIC_API_KEY": "held-by-the-gateway",
+                "ANTHROPIC_API_KEY": DUMMY_KEY,
                 "CLAUDE_CODE_EXECUTABLE": "/usr/local/bin/claude",
                 # No updates, telemetry, error reports or surveys: none of it is let through anyhow.
                 "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -68,6 +93,23 @@ _ENTRIES = (
                 "CLAUDE_CODE_ENABLE_PROMPT_SUGGESTION": "false",
                 # What is put off until later would never come: the container ends with the work.
                 "CLAUDE_CODE_DISABLE_CRON": "1",
+            }
+        ),
+        connections=("anthropic",),
+        repairs=True,
+        brief=_BRIEF,
+    ),
+    AgentEntry(
+        name="opencode",
+        title="OpenCode",
+        image="opencode",
+        argv=("opencode", "acp"),
+        env=MappingProxyType(
+            {
+                "OPENCODE_CONFIG_CONTENT": json.dumps(_OPENCODE),
+                "OPENCODE_DISABLE_AUTOUPDATE": "1",
+                "OPENCODE_DISABLE_MODELS_FETCH": "1",
+                "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
             }
         ),
         connections=("anthropic",),

@@ -1,7 +1,7 @@
 """A Docker host as a backend for sandboxes."""
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Final
 
 import docker
 
@@ -12,9 +12,12 @@ from runner.docker.sandbox import DockerSandbox
 from runner.docker.stdin import Inputs
 from runner.engine import Engine
 from runner.errors import SandboxLostError
+from runner.images.base import find_image
 from runner.images.context import DEFAULT, code_hash, image_tag
 from runner.protocol import RunKey
 from runner.sandbox import Leftover, SandboxSpec
+
+REGISTRIES_LABEL: Final = "errand.registries"
 
 
 class DockerBackend:
@@ -47,11 +50,16 @@ class DockerBackend:
         ]
 
     async def discard(self, leftover: Leftover) -> None:
-        volume = specs.volume_name(leftover.run)
+        volumes = specs.volume_names(leftover.run)
         await self._engine.running(
-            lambda api: remove_all(api, containers=leftover.containers, volume=volume)
+            lambda api: remove_all(api, containers=leftover.containers, volumes=volumes)
         )
         self._inputs.close(leftover.containers)
+
+    async def registries(self, image: str) -> str:
+        found = await self._engine.running(lambda api: find_image(api, image))
+        labels: dict[str, str] = (found or {}).get("Labels") or {}
+        return labels.get(REGISTRIES_LABEL, "")
 
     async def check(self) -> list[str]:
         try:
@@ -66,7 +74,7 @@ class DockerBackend:
 
 
 def _labelled(api: docker.APIClient, marks: list[str]) -> dict[tuple[str, int], list[str]]:
-    """Names of containers by task and fence; a run of which only the volume is left has none."""
+    """Names of containers by task and fence; a run of which only volumes are left has none."""
     found: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     for container in api.containers(all=True, filters={"label": marks}):
         found[_key(container["Labels"])].append(container["Names"][0].removeprefix("/"))

@@ -60,14 +60,15 @@ def start_container(api: docker.APIClient, made: Made) -> None:
         api.start(made.id)
 
 
-def remove_all(api: docker.APIClient, *, containers: Iterable[str], volume: str) -> None:
-    """Containers side by side, then the volume."""
+def remove_all(api: docker.APIClient, *, containers: Iterable[str], volumes: Iterable[str]) -> None:
+    """Containers side by side, then the volumes."""
     names = list(containers)
     with ThreadPoolExecutor(max_workers=max(1, len(names))) as side_by_side:
         removals = [side_by_side.submit(remove_container, api, name) for name in names]
     for removal in removals:
         removal.result()
-    remove_volume(api, volume)
+    for volume in volumes:
+        remove_volume(api, volume)
 
 
 def remove_container(api: docker.APIClient, name: str) -> None:

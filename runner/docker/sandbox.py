@@ -57,7 +57,7 @@ class DockerSandbox:
 
     async def ensure(self) -> None:
         self._removing = False
-        await self._engine.starting(self._make_volume)
+        await self._engine.starting(self._make_volumes)
         # Threads can't be cancelled: both ends are awaited, whatever the other one did.
         results = await asyncio.gather(
             self._ensure_gateway(), self._ensure_inner(), return_exceptions=True
@@ -153,12 +153,12 @@ class DockerSandbox:
 
         return await self._engine.starting(make)
 
-    def _make_volume(self, api: docker.APIClient) -> None:
-        body = specs.volume_body(self.spec, version=self._version)
-        with self._making["acceptor"]:
-            if self._removing:
-                raise SandboxStartError(f"{body['name']} is being removed")
-            make_volume(api, body)
+    def _make_volumes(self, api: docker.APIClient) -> None:
+        for body in specs.volume_bodies(self.spec, version=self._version):
+            with self._making["acceptor"]:
+                if self._removing:
+                    raise SandboxStartError(f"{body['name']} is being removed")
+                make_volume(api, body)
 
     async def _start(self, made: Made) -> None:
         await self._engine.starting(lambda api: start_container(api, made))
@@ -202,6 +202,6 @@ class DockerSandbox:
         for lock in self._making.values():
             with lock:
                 pass  # wait for a container that is just being made
-        volume = specs.volume_name(self.spec.run)
-        remove_all(api, containers=self._names.values(), volume=volume)
+        volumes = specs.volume_names(self.spec.run)
+        remove_all(api, containers=self._names.values(), volumes=volumes)
         self._inputs.close(self._names.values())

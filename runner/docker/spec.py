@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runner.errors import SandboxStartError
+from runner.inside.trust import DIRECTORY as TRUST_DIRECTORY
+from runner.inside.trust import TRUST_ENV
 from runner.protocol import RunKey
 from runner.sandbox import Role, SandboxSpec
 
@@ -20,11 +22,7 @@ MODULES: Final[Mapping[Role, str]] = {
     "acceptor": "runner.inside.acceptor",
     "gateway": "runner.inside.gateway",
 }
-ARGUMENTS: Final[Mapping[Role, tuple[str, ...]]] = {
-    "agent": (),
-    "acceptor": ("80", "443"),
-    "gateway": (),
-}
+HTTP_PORTS: Final = (80, 443)
 SOCKET_DIRECTORY: Final = "/run/egress"
 QUARANTINE: Final = "/quarantine"
 MIRROR: Final = "/mirror"
@@ -42,6 +40,12 @@ _SHUT_OFF: Final = (
     "import sys;sys.path.insert(0,'/opt/errand');"
     "from runner.inside.shutoff import shut_off;shut_off();"
 )
+_BOOTS: Final[Mapping[Role, str]] = {
+    "acceptor": _BOOT,
+    # The gateway needs one package of Debian's, to make certificates; ours still come first.
+    "gateway": "import sys;sys.path.append('/usr/lib/python3/dist-packages');" + _BOOT,
+    "agent": _SHUT_OFF + _BOOT,
+}
 _ENVIRONMENT: Final[Mapping[str, str]] = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -77,7 +81,17 @@ def container_name(run: RunKey, role: Role) -> str:
 
 
 def volume_name(run: RunKey) -> str:
+    """Of the directory with the gateway's socket."""
     return f"{_prefix(run)}-sock"
+
+
+def trust_volume_name(run: RunKey) -> str:
+    """Of the directory with the certificates that the agent's container trusts."""
+    return f"{_prefix(run)}-trust"
+
+
+def volume_names(run: RunKey) -> tuple[str, ...]:
+    return volume_name(run), trust_volume_name(run)
 
 
 def _prefix(run: RunKey) -> str:
@@ -112,6 +126,25 @@ def volume_body(spec: SandboxSpec, *, version: str) -> dict[str, Any]:
     }
 
 
+def trust_volume_body(spec: SandboxSpec, *, version: str) -> dict[str, Any]:
+    """The directory of certificates: the gateway writes, everybody may read, nothing in it is secret."""
+    owner = f"uid={USERS['gateway']},gid={USERS['gateway']}"
+    return {
+        "name": trust_volume_name(spec.run),
+        "driver": "local",
+        "driver_opts": {
+            "type": "tmpfs",
+            "device": "tmpfs",
+            "o": f"size=4m,nr_inodes=64,nosuid,nodev,noexec,{owner},mode=0755",
+        },
+        "labels": labels(spec, role="trust", version=version),
+    }
+
+
+def volume_bodies(spec: SandboxSpec, *, version: str) -> tuple[dict[str, Any], ...]:
+    return volume_body(spec, version=version), trust_volume_body(spec, version=version)
+
+
 def acceptor(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
     """Owns the network namespace, in which only loopback exists."""
     size = _Size(memory_mib=96, cpus=1.0, pids=64, files=4096)
@@ -122,15 +155,27 @@ def acceptor(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
         "Mounts": [_socket_mount(spec, read_only=True)],
         "Tmpfs": {"/tmp": _tmpfs("acceptor", mib=8)},  # noqa: S108 - a mount point in the container
     }
-    return _wanted(spec, role="acceptor", image=image, version=version, host=host)
+    ports = sorted({*HTTP_PORTS, *spec.ports})
+    return _wanted(
+        spec,
+        role="acceptor",
+        image=image,
+        version=version,
+        host=host,
+        arguments=[str(port) for port in ports],
+    )
 
 
 def gateway(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
-    """The only one with a network, and with the quarantine. Its policy comes on stdin."""
+    """The only one with a network, and with the quarantine. Its policy comes on stdin, its certificates are its own."""
     size = _Size(memory_mib=768, cpus=1.0, pids=256, files=16384)
     host = _host_config("gateway", size) | {
         "NetworkMode": "bridge",
-        "Mounts": [_socket_mount(spec, read_only=False), _mirror_mount(spec)],
+        "Mounts": [
+            _socket_mount(spec, read_only=False),
+            _trust_mount(spec, read_only=False),
+            _mirror_mount(spec),
+        ],
         "Tmpfs": {
             "/tmp": _tmpfs("gateway", mib=64),  # noqa: S108 - a mount point in the container
             QUARANTINE: _tmpfs("gateway", mib=256, flags="exec"),  # git runs its hook there
@@ -140,7 +185,7 @@ def gateway(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
 
 
 def agent(spec: SandboxSpec, *, version: str, acceptor_id: str) -> Wanted:
-    """Joins the acceptor's network namespace and shares nothing else with anybody.
+    """Joins the acceptor's network namespace; of the gateway it has the certificates to trust, and nothing else.
 
     Docker gives it the acceptor's resolv.conf and hosts file along with the namespace.
     """
@@ -148,7 +193,7 @@ def agent(spec: SandboxSpec, *, version: str, acceptor_id: str) -> Wanted:
     size = _Size(memory_mib=limits.memory_mib, cpus=limits.cpus, pids=limits.pids, files=16384)
     host = _host_config("agent", size) | {
         "NetworkMode": f"container:{acceptor_id}",
-        "Mounts": [_mirror_mount(spec)],
+        "Mounts": [_trust_mount(spec, read_only=True), _mirror_mount(spec)],
         "Tmpfs": agent_tmpfs(spec),
     }
     return _wanted(spec, role="agent", image=spec.image, version=version, host=host)
@@ -182,17 +227,23 @@ def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
 
 
 def _wanted(
-    spec: SandboxSpec, *, role: Role, image: str, version: str, host: Mapping[str, Any]
+    spec: SandboxSpec,
+    *,
+    role: Role,
+    image: str,
+    version: str,
+    host: Mapping[str, Any],
+    arguments: Sequence[str] = (),
 ) -> Wanted:
     user = f"{USERS[role]}:{USERS[role]}"
-    home = HOME if role == "agent" else "/tmp"  # noqa: S108 - the container's own
-    boot = _SHUT_OFF + _BOOT if role == "agent" else _BOOT
+    own = {"HOME": HOME, **TRUST_ENV} if role == "agent" else {"HOME": "/tmp"}  # noqa: S108 - the container's own
+    environment = {**_ENVIRONMENT, **own}
     body: dict[str, Any] = {
         "Image": image,
-        "Entrypoint": ["python3", "-I", "-S", "-c", boot, MODULES[role]],
-        "Cmd": list(ARGUMENTS[role]),
+        "Entrypoint": ["python3", "-I", "-S", "-c", _BOOTS[role], MODULES[role]],
+        "Cmd": list(arguments),
         "User": user,
-        "Env": [f"{name}={value}" for name, value in _ENVIRONMENT.items()] + [f"HOME={home}"],
+        "Env": [f"{name}={value}" for name, value in environment.items()],
         "WorkingDir": "/",
         "Labels": labels(spec, role=role, version=version),
         "OpenStdin": True,
@@ -258,10 +309,18 @@ def _tmpfs(role: Role, *, mib: int, flags: str = "noexec") -> str:
 
 
 def _socket_mount(spec: SandboxSpec, *, read_only: bool) -> dict[str, Any]:
+    return _volume_mount(volume_name(spec.run), SOCKET_DIRECTORY, read_only=read_only)
+
+
+def _trust_mount(spec: SandboxSpec, *, read_only: bool) -> dict[str, Any]:
+    return _volume_mount(trust_volume_name(spec.run), TRUST_DIRECTORY, read_only=read_only)
+
+
+def _volume_mount(name: str, target: str, *, read_only: bool) -> dict[str, Any]:
     return {
         "Type": "volume",
-        "Source": volume_name(spec.run),
-        "Target": SOCKET_DIRECTORY,
+        "Source": name,
+        "Target": target,
         "ReadOnly": read_only,
         "VolumeOptions": {"NoCopy": True},
     }

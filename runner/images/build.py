@@ -17,6 +17,7 @@ from runner.images.base import find_base, find_image
 from runner.images.context import (
     DEFAULT,
     IMAGES,
+    PROGRAMS,
     code_hash,
     context,
     current_tags,
@@ -131,8 +132,8 @@ class _Builder:
             architecture = str(self._api.version()["Arch"])
             with programs_context(name, architecture=architecture, progress=self._progress) as file:
                 self.build(file, name=f"{name}-programs", tag=below, target="programs")
-        more = {"PROGRAMS_IMAGE": below}
-        self.build(io.BytesIO(context()), name=name, tag=image_tag(name), target=name, more=more)
+        more = {"PROGRAMS_IMAGE": below, "PROGRAM": PROGRAMS[name]}
+        self.build(io.BytesIO(context()), name=name, tag=image_tag(name), target="agent", more=more)
 
     def build(
         self,

@@ -10,8 +10,11 @@ from typing import Final
 
 DEFAULT: Final = "default"
 CLAUDE_CODE: Final = "claude-code"
-IMAGES: Final = (DEFAULT, CLAUDE_CODE)
-"""Targets of the Dockerfile that can be asked for."""
+OPENCODE: Final = "opencode"
+PROGRAMS: Final = {CLAUDE_CODE: "claude", OPENCODE: "opencode"}
+"""Images with programs of their own, and the one of these that must run before an image counts as built."""
+IMAGES: Final = (DEFAULT, *PROGRAMS)
+"""What can be asked for."""
 _PINS: Final = ("package.json", "package-lock.json")
 """What says which programs an image has besides Errand's: files in a directory of the image's name."""
 _INSIDE: Final = "runner.inside"

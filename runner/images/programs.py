@@ -27,6 +27,13 @@ _TAIL: Final = 2000
 _NODE: Final = "opt/node"
 _PACKAGES: Final = "opt/packages"
 _AGENT_SDK: Final = "@anthropic-ai/claude-agent-sdk"
+_NATIVE: Final = {
+    # The package's own entry is a placeholder until its install script has run.
+    "claude": "@anthropic-ai/claude-code-linux-{cpu}/claude",
+    # The package of one platform alone; this build needs no AVX2.
+    "opencode": "opencode-linux-{cpu}-baseline/bin/opencode",
+}
+"""Programs that npm does not put on the PATH, and where they lie."""
 
 
 @contextlib.contextmanager
@@ -104,13 +111,13 @@ def _link(root: Path, cpu: str) -> None:
     where.joinpath("node").symlink_to(f"/{_NODE}/bin/node")
     for program in ("npm", "npx"):
         where.joinpath(program).symlink_to(f"/{_NODE}/lib/node_modules/npm/bin/{program}-cli.js")
-    for entry in sorted((root / _PACKAGES / "node_modules/.bin").iterdir()):
+    for entry in sorted((root / _PACKAGES / "node_modules/.bin").glob("*")):
         where.joinpath(entry.name).symlink_to(f"/{_PACKAGES}/node_modules/.bin/{entry.name}")
-    native = f"{_PACKAGES}/node_modules/@anthropic-ai/claude-code-linux-{cpu}/claude"
-    if root.joinpath(native).exists():
-        # The package's own entry is a placeholder until its install script has run.
-        where.joinpath("claude").unlink(missing_ok=True)
-        where.joinpath("claude").symlink_to(f"/{native}")
+    for program, place in _NATIVE.items():
+        native = f"{_PACKAGES}/node_modules/{place.format(cpu=cpu)}"
+        if root.joinpath(native).exists():
+            where.joinpath(program).unlink(missing_ok=True)
+            where.joinpath(program).symlink_to(f"/{native}")
 
 
 def _pack(root: Path, file: IO[bytes]) -> None:

@@ -8,7 +8,8 @@ InsideError
 ├── UpstreamError     a server's answer cannot be passed on: say so to the client
 ├── RecipeError       a request to the script agent holds no recipe that can run: tell the person
 ├── RpcError          the script agent answers a request with this error
-└── GitReadError      git could not read what was asked for: refuse the push
+├── GitReadError      git could not read what was asked for: refuse the push
+└── CertificateError  the run has no certificates of its own: the gateway does not open
 """
 
 
@@ -41,6 +42,11 @@ class EgressDeniedError(InsideError):
 class UpstreamError(InsideError):
     """The sentence is for the client."""
 
+    def __init__(self, reason: str, *, silent: bool = False) -> None:
+        super().__init__(reason)
+        self.silent = silent
+        """The server said nothing at all, and may not have seen the request."""
+
 
 class RecipeError(InsideError):
     """The sentence is for the person who asked."""
@@ -59,3 +65,7 @@ class GitReadError(InsideError):
         super().__init__(f"git {command} failed: {detail}")
         self.command = command
         self.detail = detail
+
+
+class CertificateError(InsideError):
+    """The sentence says why."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from policies.egress import canonical_host
+from policies.egress import canonical_host, is_canonical_path
 from runner.inside.errors import HeadError
 
 HEAD_BYTES = 16 * 1024
@@ -14,8 +14,10 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _REQUEST = re.compile(rb"([A-Z]{1,20}) (/[!-\"$-~]{0,8191}) HTTP/1\.1")
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
+_AUTHORITY = re.compile(rb"([^:]*)(?::([1-9][0-9]{0,4}))?")
+_WEBSOCKET = b"websocket"
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
-_HOP_BY_HOP = frozenset(
+HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"trailer"}
     | {b"proxy-authorization", b"proxy-authenticate", b"http2-settings", b"host"}
 )
@@ -30,11 +32,20 @@ class Head:
     """Origin form: begins with a slash."""
     host: str
     """In the spelling of `canonical_host`."""
+    port: int | None
+    """As the Host header says it; None if it leaves it out."""
     headers: Headers
     """Names in lower case."""
     length: int | None
     """Bytes of the body; None if it comes in chunks."""
     expects_continue: bool
+    stays: bool
+    """The client may send another request on this connection."""
+
+    @property
+    def path(self) -> str:
+        """Without the query."""
+        return self.target.partition("?")[0]
 
     def value(self, name: bytes) -> str:
         """All values of a header, joined; empty if it is not there."""
@@ -65,23 +76,36 @@ def parse_head(raw: bytes) -> Head:
     if expects is not None and expects.lower() != b"100-continue":
         raise HeadError(417, "only 100-continue can be expected")
     _check_connection(headers)
+    target = request[2].decode("ascii")
+    if not is_canonical_path(target.partition("?")[0]):
+        raise HeadError(400, "the path could be read in two ways")
+    host, port = _host(headers)
     return Head(
         method=request[1].decode("ascii"),
-        target=request[2].decode("ascii"),
-        host=_host(headers),
+        target=target,
+        host=host,
+        port=port,
         headers=headers,
         length=_length(headers),
         expects_continue=expects is not None,
+        stays=b"close" not in listed(headers),
     )
 
 
 def _headers(lines: list[bytes]) -> Headers:
     if len(lines) > _HEADERS_LIMIT:
         raise HeadError(431, "there are too many headers")
-    found = [_HEADER.fullmatch(line) for line in lines]
-    if None in found:
+    found = read_headers(lines)
+    if found is None:
         raise HeadError(400, "a header line is malformed")
-    return tuple((m[1].lower(), m[2].rstrip(b" \t")) for m in found if m)
+    return found
+
+
+def read_headers(lines: list[bytes]) -> Headers | None:
+    """None if one of them is malformed."""
+    found = [_HEADER.fullmatch(line) for line in lines]
+    good = tuple((m[1].lower(), m[2].rstrip(b" \t")) for m in found if m)
+    return good if len(good) == len(found) else None
 
 
 def _values(headers: Headers, name: bytes) -> list[bytes]:
@@ -95,12 +119,12 @@ def _one(headers: Headers, name: bytes) -> bytes | None:
     return values[0] if values else None
 
 
-def _host(headers: Headers) -> str:
-    value = _one(headers, b"host")
-    host = canonical_host((value or b"").removesuffix(b":80"))
-    if host is None:
+def _host(headers: Headers) -> tuple[str, int | None]:
+    match = _AUTHORITY.fullmatch(_one(headers, b"host") or b"")
+    host = canonical_host(match[1]) if match else None
+    if match is None or host is None:
         raise HeadError(400, "the Host header is missing or no host name")
-    return host
+    return host, int(match[2]) if match[2] else None
 
 
 def _length(headers: Headers) -> int | None:
@@ -118,21 +142,23 @@ def _length(headers: Headers) -> int | None:
     return int(length)
 
 
-def _listed(headers: Headers) -> set[bytes]:
-    """Names that the Connection header declares to be for this hop only."""
+def listed(headers: Headers) -> set[bytes]:
+    """What the Connection header says: `close`, and names of headers that are for this hop only."""
     values = b",".join(_values(headers, b"connection")).lower()
     return {token.strip() for token in values.split(b",") if token.strip()}
 
 
 def _check_connection(headers: Headers) -> None:
-    if _listed(headers) & _FRAMING:
+    if listed(headers) & _FRAMING:
         raise HeadError(400, "Connection lists a header that the request needs")
+    if any(_WEBSOCKET in value.lower() for value in _values(headers, b"upgrade")):
+        raise HeadError(403, "a WebSocket is not let through: nothing in it could be judged")
 
 
-def forwarded(head: Head) -> bytes:
-    """The head as it goes on: our Host, nothing of the hop before, and no second request after this one."""
-    added = [(b"host", head.host.encode()), *kept(head), (b"connection", b"close")]
-    return _block(f"{head.method} {head.target} HTTP/1.1".encode(), added)
+def forwarded(head: Head, *, authority: str) -> bytes:
+    """The head as it goes on: our Host, and nothing of the hop before."""
+    added = [(b"host", authority.encode()), *kept(head)]
+    return block(f"{head.method} {head.target} HTTP/1.1".encode(), added)
 
 
 def rewritten(
@@ -143,28 +169,34 @@ def rewritten(
     ours = [(name.encode(), value.encode()) for name, value in added.items()]
     theirs = [(name, value) for name, value in kept(head) if name not in gone]
     headers = [*ours, *theirs, (b"connection", b"close")]
-    return _block(f"{head.method} {target} HTTP/1.1".encode(), headers)
+    return block(f"{head.method} {target} HTTP/1.1".encode(), headers)
 
 
 def kept(head: Head) -> list[tuple[bytes, bytes]]:
     """The headers that are not for the hop before only."""
-    dropped = _HOP_BY_HOP | _listed(head.headers)
+    dropped = HOP_BY_HOP | listed(head.headers)
     return [(name, value) for name, value in head.headers if name not in dropped]
 
 
-def response(status: str, *, headers: Iterable[tuple[str, str]] = (), body: str = "") -> bytes:
-    """A whole answer of ours in plain text."""
+def response(
+    status: str,
+    *,
+    headers: Iterable[tuple[str, str]] = (),
+    body: str = "",
+    content_type: str = "text/plain; charset=utf-8",
+) -> bytes:
+    """A whole answer of ours, in plain text unless said otherwise."""
     data = body.encode()
     ours = [
-        ("content-type", "text/plain; charset=utf-8"),
+        ("content-type", content_type),
         ("content-length", str(len(data))),
         ("connection", "close"),
         *headers,
     ]
     encoded = [(name.encode("ascii"), value.encode("ascii", "replace")) for name, value in ours]
-    return _block(f"HTTP/1.1 {status}".encode("ascii"), encoded) + data
+    return block(f"HTTP/1.1 {status}".encode("ascii"), encoded) + data
 
 
-def _block(first: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def block(first: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     lines = [first, *(name + b": " + value for name, value in headers)]
     return b"\r\n".join(lines) + _END

@@ -17,6 +17,7 @@ from runner.inside import execs
 from runner.inside.agent import Agent
 from runner.inside.children import ENV, Children
 from runner.inside.containment import breaches, look
+from runner.inside.trust import TRUST_ENV
 from runner.inside.wire import FATAL_STATUS, TOTAL_BYTES, Junk, Letter, Transcript, leave, letters
 
 _GRACE_SECONDS = 2.0
@@ -106,7 +107,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if wrong and not args.unchecked:
         transcript.fatal("; ".join(wrong))
         sys.exit(FATAL_STATUS)
-    init = Init(transcript=transcript, children=children, env={**ENV, "HOME": args.home})
+    init = Init(
+        transcript=transcript, children=children, env={**ENV, **TRUST_ENV, "HOME": args.home}
+    )
     for work in (init.read, init.run_execs):
         threading.Thread(target=work, daemon=True).start()
     while not stop.wait(_REAP_SECONDS):

@@ -2,100 +2,76 @@
 
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from policies.connections import DOMAIN
-from policies.egress import Allow, Deny, EgressRules, decide
-from runner.inside.audit import BAD_GATEWAY, FORBIDDEN, Audit, Dialled, refuse
+from policies.connections import DOMAIN, TcpAccess
+from policies.egress import Allow, tunnel
+from runner.inside.audit import TIMED_OUT, Dialled, refuse
+from runner.inside.connections import ConnectionEndpoint
 from runner.inside.errors import BodyError, EgressDeniedError, HeadError, HelloError
+from runner.inside.exchange import Exchange, Means
 from runner.inside.githttp import HOST as GIT_HOST
 from runner.inside.githttp import GitEndpoint
-from runner.inside.httphead import Head, forwarded
+from runner.inside.httphead import Head
 from runner.inside.incoming import Incoming
-from runner.inside.models import ModelEndpoint
-from runner.inside.route import Dial, Resolve, checked, connect
+from runner.inside.route import checked, connect
 from runner.inside.sni import ACCESS_DENIED
-from runner.inside.splice import IDLE_SECONDS, Flow, background, farewell
+from runner.inside.splice import Flow, farewell
+from runner.inside.tls import Disguise, problem
 
 _HTTP_PORT = 80
 
 
 class Passage:
-    """Rules are asked for anew with every connection."""
-
     def __init__(
-        self,
-        *,
-        rules: Callable[[], EgressRules],
-        git: GitEndpoint,
-        models: ModelEndpoint,
-        audit: Audit,
-        resolve: Resolve,
-        dial: Dial,
-        idle_seconds: float = IDLE_SECONDS,
+        self, *, means: Means, disguise: Disguise, git: GitEndpoint, endpoint: ConnectionEndpoint
     ) -> None:
-        self._rules = rules
+        self._means = means
+        self._audit = means.audit
+        self._disguise = disguise
         self._git = git
-        self._models = models
-        self._audit = audit
-        self._resolve = resolve
-        self._dial = dial
-        self._idle_seconds = idle_seconds
+        self._endpoint = endpoint
 
     def serve(self, client: socket.socket, dialled: Dialled) -> None:
-        """Never raises for what a client or a server does; the caller closes the socket."""
-        incoming = Incoming(client, idle_seconds=self._idle_seconds)
-        mode = self._rules().ports.get(dialled.port)
-        with contextlib.suppress(OSError, BodyError):
+        """Never raises for what a client or a server does. Takes the socket over, and closes it."""
+        with client, contextlib.suppress(OSError, BodyError):
+            incoming = Incoming(client, idle_seconds=self._means.idle_seconds)
             if dialled == Dialled(host=GIT_HOST, port=_HTTP_PORT):
                 self._serve_git(incoming, dialled)
-            elif dialled.host.endswith(f".{DOMAIN}") and dialled.port == _HTTP_PORT:
-                self._serve_model(incoming, dialled)
-            elif mode == "http":
-                self._serve_http(incoming, dialled)
-            elif mode == "splice":
-                self._serve_tls(incoming, dialled)
-            else:
+            elif access := self._endpoint.tunnel(dialled):
+                self._serve_tcp(incoming, dialled, access)
+            elif _is_ours(dialled):
+                self._serve_connection(incoming, dialled)
+            elif dialled.port not in self._means.rules().ports:
                 self._audit.deny(dialled, f"port {dialled.port} is not open to any host")
+            else:
+                self._serve_any(incoming, dialled)
 
     def _serve_git(self, incoming: Incoming, dialled: Dialled) -> None:
         head = self._head(incoming, dialled)
         if head is not None:
             self._git.serve(incoming, head)
 
-    def _serve_model(self, incoming: Incoming, dialled: Dialled) -> None:
+    def _serve_connection(self, incoming: Incoming, dialled: Dialled) -> None:
         head = self._head(incoming, dialled)
         if head is not None:
-            self._models.serve(incoming, head, dialled)
+            self._endpoint.serve(incoming, head, dialled)
 
-    def _serve_tls(self, incoming: Incoming, dialled: Dialled) -> None:
+    def _serve_tcp(self, incoming: Incoming, dialled: Dialled, access: TcpAccess) -> None:
+        allow = Allow(
+            host=access.host,
+            port=access.port,
+            mode="splice",
+            rule=access.rule,
+            private=access.private,
+        )
         try:
-            hello, first = incoming.hello()
-            allow = self._decide(dialled, scheme="https", named=hello.host)
-            addresses = checked(allow, resolve=self._resolve)
-        except (HelloError, EgressDeniedError, TimeoutError) as exc:
-            self._audit.deny(dialled, str(exc), rule=getattr(exc, "rule", ""))
-            farewell(incoming.sock, ACCESS_DENIED)
-            return
-        self._audit.allow(allow, addresses[0])
-        self._through(incoming, allow, addresses, lambda flow: _tunnel(flow, first))
-
-    def _serve_http(self, incoming: Incoming, dialled: Dialled) -> None:
-        head = self._head(incoming, dialled)
-        if head is None:
-            return
-        try:
-            allow = self._decide(dialled, scheme="http", named=head.host)
-            addresses = checked(allow, resolve=self._resolve)
+            addresses = checked(allow, resolve=self._means.resolve)
         except EgressDeniedError as exc:
             self._audit.deny(dialled, exc.reason, rule=exc.rule)
-            refuse(incoming, FORBIDDEN, dialled, exc.reason)
             return
-        self._audit.allow(allow, addresses[0])
-        self._through(
-            incoming, allow, addresses, lambda flow: _exchange(flow, incoming=incoming, head=head)
-        )
+        self._splice(incoming.sock, allow, addresses)
 
     def _head(self, incoming: Incoming, dialled: Dialled) -> Head | None:
         """None when the connection has been answered and logged already, or nothing was said."""
@@ -106,63 +82,86 @@ class Passage:
             refuse(incoming, f"{exc.status} Refused", dialled, exc.reason)
         except TimeoutError as exc:
             self._audit.deny(dialled, str(exc))
-            refuse(incoming, "408 Request Timeout", dialled, str(exc))
+            refuse(incoming, TIMED_OUT, dialled, str(exc))
         return None
 
-    def _decide(self, dialled: Dialled, *, scheme: str, named: str) -> Allow:
-        """`named` is what the connection's first bytes say: it must be the name that was looked up."""
+    def _serve_any(self, incoming: Incoming, dialled: Dialled) -> None:
+        try:
+            tls = incoming.speaks_tls()
+        except TimeoutError as exc:
+            self._audit.deny(dialled, str(exc))
+            return
+        if tls:
+            self._serve_tls(incoming, dialled)
+        else:
+            Exchange(incoming, dialled, scheme="http", means=self._means).run()
+
+    def _serve_tls(self, incoming: Incoming, dialled: Dialled) -> None:
+        """Pass it unread if a rule says so; else answer in the host's place, if only to say why not."""
+        try:
+            allow = self._tunnel(incoming, dialled)
+            addresses = checked(allow, resolve=self._means.resolve) if allow else ()
+        except (HelloError, EgressDeniedError, TimeoutError) as exc:
+            self._audit.deny(dialled, str(exc), rule=getattr(exc, "rule", ""))
+            farewell(incoming.sock, ACCESS_DENIED)
+            return
+        if allow:
+            self._splice(incoming.sock, allow, addresses)
+        else:
+            self._inspect(incoming.sock, dialled)
+
+    def _tunnel(self, incoming: Incoming, dialled: Dialled) -> Allow | None:
+        """The hello must name the host that was looked up, whoever is going to answer it."""
+        hello = incoming.hello()
         if not dialled.host:
             raise EgressDeniedError("the address was dialled without looking up a name")
-        answer = decide(self._rules(), scheme=scheme, host=dialled.host, port=dialled.port)
-        if isinstance(answer, Deny):
-            raise EgressDeniedError(answer.reason)
-        if named != answer.host:
-            raise EgressDeniedError(f"the connection asks for {named}, another host")
-        return answer
+        if hello.host != dialled.host:
+            raise EgressDeniedError(f"the connection asks for {hello.host}, another host")
+        allow = tunnel(self._means.rules(), host=dialled.host, port=dialled.port)
+        if allow and hello.encrypted:
+            raise EgressDeniedError("an encrypted ClientHello is not let through", rule=allow.rule)
+        return allow
 
-    def _through(
-        self,
-        incoming: Incoming,
-        allow: Allow,
-        addresses: Sequence[str],
-        run: Callable[[Flow], None],
-    ) -> None:
-        """Dial what was checked, run, and write down how much went through."""
+    def _inspect(self, client: socket.socket, dialled: Dialled) -> None:
         try:
-            address, server = connect(addresses, allow.port, dial=self._dial)
+            tls = self._disguise.accept(client, dialled.host)
+        except OSError as exc:
+            reason = f"the client ended the TLS handshake with the gateway: {problem(exc)}"
+            self._audit.deny(dialled, reason)
+            return
+        with tls:
+            incoming = Incoming(tls, idle_seconds=self._means.idle_seconds)
+            Exchange(incoming, dialled, scheme="https", means=self._means).run()
+
+    def _splice(self, client: socket.socket, allow: Allow, addresses: Sequence[str]) -> None:
+        """Dial what was checked, copy, and write down how much went through."""
+        means = self._means
+        self._audit.allow(allow, addresses[0])
+        try:
+            address, server = connect(addresses, allow.port, dial=means.dial)
         except OSError as exc:
             self._audit.closed(allow, reason=f"no connection: {exc}")
-            if allow.mode == "http":
-                dialled = Dialled(host=allow.host, port=allow.port)
-                refuse(incoming, BAD_GATEWAY, dialled, "the host does not answer")
             return
         with server:
-            flow = Flow(incoming.sock, server, idle_seconds=self._idle_seconds)
+            flow = Flow(
+                client,
+                server,
+                idle_seconds=means.idle_seconds,
+                may_send=partial(means.budget.send, allow),
+                may_receive=partial(means.budget.receive, allow),
+            )
             try:
-                run(flow)
+                flow.both_ways()
             finally:
-                self._audit.closed(allow, flow=flow, address=address)
+                reason = flow.refused.reason if flow.refused else ""
+                self._audit.closed(allow, flow=flow, address=address, reason=reason)
+                if reason:
+                    dialled = Dialled(host=allow.host, port=allow.port)
+                    self._audit.deny(dialled, reason, rule=allow.rule)
 
 
-def _tunnel(flow: Flow, first: bytes) -> None:
-    flow.send(first)
-    flow.both_ways()
-
-
-def _exchange(flow: Flow, *, incoming: Incoming, head: Head) -> None:
-    """This request and its response, and nothing after them: the next request comes on a connection of its own."""
-    flow.send(forwarded(head))
-    upward = background(partial(_send_body, flow, incoming, head))
-    flow.downward()
-    flow.abort()
-    upward.join()
-
-
-def _send_body(flow: Flow, incoming: Incoming, head: Head) -> None:
-    try:
-        for data in incoming.body(head.length):
-            flow.send(data if head.length is not None else b"%x\r\n%b\r\n" % (len(data), data))
-        if head.length is None:
-            flow.send(b"0\r\n\r\n")
-    except (OSError, BodyError):
-        flow.abort()
+def _is_ours(dialled: Dialled) -> bool:
+    """A name that only connections have: NAME.internal, or NAME.llm.internal."""
+    name = dialled.host.removesuffix(f".{DOMAIN}").removesuffix(".llm")
+    ours = dialled.host.endswith(f".{DOMAIN}") and "." not in name
+    return ours and dialled.port == _HTTP_PORT

@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from policies.egress import Allow, refused_address
+from policies.addresses import refused_address
+from policies.egress import Allow
 from runner.inside.errors import EgressDeniedError
 from runner.inside.splice import background
 

@@ -23,6 +23,8 @@ _HOST_NAME = 0
 class Hello:
     host: str
     """Server name in the spelling of `canonical_host`."""
+    encrypted: bool
+    """There is a second hello in it, for eyes that are not ours; browsers send noise in its place."""
 
 
 def read_hello(data: bytes) -> Hello | None:
@@ -33,11 +35,11 @@ def read_hello(data: bytes) -> Hello | None:
             raise HelloError("the ClientHello is too long")
         return None
     extensions = _extensions(_Cursor(message))
-    if _ENCRYPTED_HELLO in extensions:
-        raise HelloError("an encrypted ClientHello is not let through")
     if _SERVER_NAME not in extensions:
         raise HelloError("the ClientHello names no server")
-    return Hello(host=_host(_Cursor(extensions[_SERVER_NAME])))
+    return Hello(
+        host=_host(_Cursor(extensions[_SERVER_NAME])), encrypted=_ENCRYPTED_HELLO in extensions
+    )
 
 
 def _message(data: bytes) -> bytes | None:

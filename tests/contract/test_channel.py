@@ -33,6 +33,8 @@ from integrations.slack.config import SlackConfig
 from integrations.slack.workspaces import OneWorkspace
 from integrations.testing import FakeChannel
 from integrations.testing_front import FakeFront
+from tests.contract.linear.site import site_for
+from tests.support.linear.server import linear_api
 from tests.support.slack_api import BOT_TOKEN, slack_api
 
 CARD = Card(
@@ -79,31 +81,48 @@ class Place:
     message_id: str
 
 
-@pytest.fixture(params=["fake", "console", "slack"])
+@pytest.fixture(params=["fake", "console", "slack", "linear"])
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     async with AsyncExitStack() as stack:
-        name = request.param
-        channel: Channel
-        thread = "1"
-        match name:
+        match request.param:
             case "fake":
-                channel = FakeChannel()
+                made = _place(FakeChannel())
             case "console":
-                channel = ConsoleChannel(out=Console(file=StringIO(), width=80), user="dana")
+                out = Console(file=StringIO(), width=80)
+                made = _place(ConsoleChannel(out=out, user="dana"))
+            case "slack":
+                made = await _slack(stack)
             case _:
-                api = await stack.enter_async_context(slack_api())
-                config = SlackConfig(
-                    bot_token=SecretStr(BOT_TOKEN),
-                    app_token=SecretStr("xapp-1"),
-                    api_url=api.url,
-                )
-                channel = SlackChannel(
-                    config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))
-                )
-                thread = api.say("C0WEB", "<@U0ERRAND> fix it", user="U0DANA")
-        stack.push_async_callback(channel.close)
-        conversation = Conversation(channel=name, team="T0ACME", place="C0WEB", thread=thread)
-        yield Place(channel=channel, conversation=conversation, message_id=thread)
+                made = await _linear(stack)
+        stack.push_async_callback(made.channel.close)
+        yield made
+
+
+def _place(channel: Channel, thread: str = "1") -> Place:
+    conversation = Conversation(channel=channel.name, team="T0ACME", place="C0WEB", thread=thread)
+    return Place(channel=channel, conversation=conversation, message_id=thread)
+
+
+async def _slack(stack: AsyncExitStack) -> Place:
+    api = await stack.enter_async_context(slack_api())
+    config = SlackConfig(
+        bot_token=SecretStr(BOT_TOKEN), app_token=SecretStr("xapp-1"), api_url=api.url
+    )
+    workspaces = OneWorkspace(SlackClient(config))
+    channel = SlackChannel(config, front=FakeFront(), workspaces=workspaces)
+    return _place(channel, api.say("C0WEB", "<@U0ERRAND> fix it", user="U0DANA"))
+
+
+async def _linear(stack: AsyncExitStack) -> Place:
+    api = await stack.enter_async_context(linear_api())
+    site = await stack.enter_async_context(site_for(api))
+    await site.install()
+    session = await site.delegated()
+    return Place(
+        channel=site.channel,
+        conversation=site.conversation(session),
+        message_id=session.issue.id,
+    )
 
 
 @pytest.fixture
@@ -128,7 +147,9 @@ async def test_what_was_never_posted_is_not_found(place: Place, since: datetime)
     assert await place.channel.find(elsewhere, key="k1", since=since) is None
 
 
-async def test_a_message_is_still_found_after_edits(place: Place, since: datetime) -> None:
+async def test_a_message_is_still_found_after_edits_whether_or_not_it_can_change(
+    place: Place, since: datetime
+) -> None:
     posted = await place.channel.post(place.conversation, CARD, key="k1")
     for _ in range(2):
         await place.channel.edit(place.conversation, posted, Notice(text="new"))

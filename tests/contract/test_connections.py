@@ -10,8 +10,9 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from policies.connection_model import GrantedLlm
 from runner import keys
-from runner.protocol import Connection, Finished
+from runner.protocol import Finished
 from tests.support.agent_container import RUN, a_launch
 from tests.support.site import WAIT_SECONDS, Site
 from tests.support.valkey import ValkeyServer, redis, valkey
@@ -20,11 +21,11 @@ __all__ = ["ValkeyServer", "redis", "valkey"]
 pytestmark = pytest.mark.redis
 
 CANARY = "sk-canary"
-ANTHROPIC = Connection(
+ANTHROPIC = GrantedLlm(
+    kind="llm",
     name="anthropic",
     upstream="https://api.acme.com",
     secret="ANTHROPIC_API_KEY",
-    header="x-api-key",
     models=("claude-*",),
 )
 

@@ -1,7 +1,10 @@
 """What Docker really does with our specification, seen from inside the agent's container."""
 
 import asyncio
+import contextlib
 import json
+import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from runner.docker import spec as specs
 from runner.docker.containers import make_container, make_volume
 from runner.errors import SandboxStartError
+from runner.inside.trust import TRUST_ENV
 from runner.sandbox import Sandbox
 from tests.support.docker_host import (
     IMAGE_SECONDS,
@@ -19,6 +23,8 @@ from tests.support.docker_host import (
     labelled,
     make_mirror,
 )
+from tests.support.messages_api import bridge_address
+from tests.support.ports import free_port
 from tests.support.sandboxes import DockerRig, line
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(IMAGE_SECONDS)]
@@ -81,6 +87,22 @@ print(json.dumps({
 """
 
 
+CONNECT = """
+import json, socket, sys
+
+found = {}
+open, other = sys.argv[1:]
+for place in (f"replica.internal:{open}", f"primary.internal:{open}", f"replica.internal:{other}"):
+    host, _, port = place.partition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=10) as sock:
+            found[place] = sock.recv(100).decode()
+    except OSError as error:
+        found[place] = type(error).__name__
+print(json.dumps(found))
+"""
+
+
 @pytest.fixture
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DockerRig]:
     image = default_image()
@@ -125,7 +147,7 @@ async def test_the_agent_finds_itself_contained(rig: DockerRig) -> None:
         "resolver": ["nameserver", "127.0.0.1"],
         "sockets": [],
         "mounts": found["mounts"],
-        "environment": ["GIT_TERMINAL_PROMPT", "HOME", "LANG", "PATH", "TERM"],
+        "environment": sorted(["GIT_TERMINAL_PROMPT", "HOME", "LANG", "PATH", "TERM", *TRUST_ENV]),
     }
 
 
@@ -168,7 +190,7 @@ async def test_a_full_workspace_is_an_error_and_no_more(rig: DockerRig) -> None:
 async def test_a_name_that_policy_does_not_list_is_refused_by_the_gateway(rig: DockerRig) -> None:
     sandbox = rig.backend.open(rig.spec())
     await sandbox.ensure()
-    policy = {"do": "policy", "egress": [], "private": [], "publish": {}}
+    policy = {"do": "policy", "egress": [], "publish": {}}
     await sandbox.send("gateway", key="policy", to="init", msg=policy)
     await line(sandbox, "gateway", kind="ready")
     await line(sandbox, "acceptor", kind="ready")
@@ -179,6 +201,55 @@ async def test_a_name_that_policy_does_not_list_is_refused_by_the_gateway(rig: D
     decision = await line(sandbox, "gateway", kind="decision")
     assert decision.model_dump()["host"] == "never.example.test"
     assert decision.model_dump()["verdict"] == "deny"
+
+
+async def test_a_port_of_a_connection_leads_to_its_server_and_no_other_does(rig: DockerRig) -> None:
+    host = bridge_address()
+    with socket.create_server((host, free_port(host))) as server:
+        port = int(server.getsockname()[1])
+        threading.Thread(target=greet, args=(server,), daemon=True).start()
+        sandbox = rig.backend.open(rig.spec().model_copy(update={"ports": (port,)}))
+        await sandbox.ensure()
+        replica = {"kind": "tcp", "name": "replica", "host": host, "port": port, "private": True}
+        policy = {"do": "policy", "egress": [], "connections": [replica]}
+        await sandbox.send("gateway", key="policy", to="init", msg=policy)
+        await line(sandbox, "gateway", kind="ready")
+        await line(sandbox, "acceptor", kind="ready")
+        ended = await run_inside(sandbox, "python3", "-c", CONNECT, str(port), str(port + 1))
+    assert json.loads(ended["tail"]) == {
+        f"replica.internal:{port}": "hello",
+        f"primary.internal:{port}": "",
+        f"replica.internal:{port + 1}": "ConnectionRefusedError",
+    }
+
+
+def greet(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        client, _ = server.accept()
+        with client:
+            client.sendall(b"hello")
+
+
+async def test_the_agent_trusts_what_the_gateway_says_over_tls(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec())
+    await sandbox.ensure()
+    policy = {"do": "policy", "egress": [], "publish": {}, "seconds": 60}
+    await sandbox.send("gateway", key="policy", to="init", msg=policy)
+    await line(sandbox, "gateway", kind="ready")
+    await line(sandbox, "acceptor", kind="ready")
+    ended = await run_inside(
+        sandbox, "curl", "-sS", "-w", " %{http_code}", "https://never.example.test/a", key="curl"
+    )
+    assert "never.example.test is not on the list of hosts" in ended["tail"]
+    assert ended["tail"].endswith(" 403")
+    read = "import urllib.request as u\ntry:\n    u.urlopen('https://never.example.test/')\nexcept OSError as e:\n    print(e)"
+    ended = await run_inside(sandbox, "python3", "-c", read, key="python")
+    assert ended["tail"] == "HTTP Error 403: Forbidden\n"
+    script = "cd /run/trust && ls && (touch x 2>&1 || true) && cat errand.pem"
+    said = (await run_inside(sandbox, "sh", "-c", script, key="files"))["tail"]
+    assert said.startswith("bundle.jks\nbundle.pem\nerrand.pem\n")
+    assert "Read-only file system" in said
+    assert "PRIVATE KEY" not in said
 
 
 async def test_a_container_that_differs_from_its_specification_is_removed(rig: DockerRig) -> None:

@@ -1,8 +1,10 @@
 """One run from wherever it stands to its applied end, on a real Redis and real git."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -13,17 +15,20 @@ from runner.protocol import (
     CommandSeen,
     Egress,
     Finished,
+    HostOpening,
     Phase,
+    Remark,
     RunKey,
     RunLimits,
     Started,
+    Traffic,
 )
 from runner.rundir import RunDir
 from runner.station import Pace
 from runner.supervisor import LiveRun
 from runner.testing import EPOCH, End
 from tests.support.agent_container import HEAD, RUN, AgentContainer, a_launch
-from tests.support.site import WAIT_SECONDS, Site, until
+from tests.support.site import IMAGES, WAIT_SECONDS, Site, until
 from tests.support.valkey import ValkeyServer, redis, valkey
 
 __all__ = ["redis", "valkey"]
@@ -40,6 +45,16 @@ async def site(tmp_path: Path, redis: Redis) -> Site:
 async def followed(site: Site, live: LiveRun) -> None:
     async with asyncio.timeout(WAIT_SECONDS), site.applying():
         await live.follow()
+
+
+def keeping(told: list[dict[str, Any]]) -> Callable[[str, str, Mapping[str, Any]], tuple[()]]:
+    """A gateway that remembers what it was told."""
+
+    def react(_key: str, _to: str, msg: Mapping[str, Any]) -> tuple[()]:
+        told.append(dict(msg))
+        return ()
+
+    return react
 
 
 async def nothing_is_left(site: Site, run: RunKey = RUN) -> None:
@@ -255,6 +270,50 @@ async def test_steering_reaches_the_agent(site: Site) -> None:
     assert any(r.event == CommandSeen(command="c1") for r in site.records)
 
 
+async def test_an_opened_host_reaches_the_gateway_and_is_confirmed(site: Site) -> None:
+    await site.launch()
+    told: list[dict[str, Any]] = []
+    site.backend.scripts["gateway"] = keeping(told)
+    live = site.live(RUN)
+    opening = HostOpening(
+        host="x.example.com", methods=("GET",), expires=datetime(2030, 1, 1, tzinfo=UTC)
+    )
+    command = Command(id="c1", run=RUN, kind="allow", opening=opening)
+    for _ in range(2):
+        live.command(command)
+    site.container.hangs = {"session/prompt"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        following = group.create_task(live.follow())
+        await until(lambda: any(r.event == CommandSeen(command="c1") for r in site.records))
+        live.command(Command(id="c2", run=RUN, kind="stop"))
+        await following
+    assert [msg["do"] for msg in told] == ["policy", "allow"]
+    assert told[1]["until"] == datetime(2030, 1, 1, tzinfo=UTC).timestamp()
+    assert (told[1]["rule"]["host"], told[1]["rule"]["methods"]) == (
+        "x.example.com",
+        ["GET", "HEAD"],
+    )
+    assert not any(role == "agent" and key == "cmd:c1" for _, role, key in site.backend.sent)
+
+
+async def test_profiles_are_what_the_image_says_and_what_it_does_not_say_is_on_record(
+    site: Site,
+) -> None:
+    told: list[dict[str, Any]] = []
+    site.backend.scripts["gateway"] = keeping(told)
+    image = IMAGES["default"]
+    site.backend.labels[image] = '{"python": ["index.acme.com"], "node": []}'
+    await site.launch(a_launch(agent="mender", profiles=("python", "node", "go")))
+    await followed(site, site.live(RUN))
+    hosts = [rule["host"] for rule in told[0]["egress"]]
+    assert hosts[:2] == ["api.acme.com", "index.acme.com"]
+    assert {tuple(rule["methods"]) for rule in told[0]["egress"][1:]} == {("GET", "HEAD")}
+    [remark] = [r for r in site.records if isinstance(r.event, Remark)]
+    assert isinstance(remark.event, Remark)
+    assert remark.event.text.endswith("they open none: node.")
+    assert remark.source == "worker"
+
+
 async def test_the_wall_limit_counts_from_the_first_line(site: Site) -> None:
     launch = await site.launch(a_launch(limits=RunLimits(wall_seconds=60)))
     site.container.hangs = {"prepare"}
@@ -350,11 +409,26 @@ async def test_decisions_of_the_gateway_are_told(site: Site) -> None:
     site.backend.scripts["gateway"] = [
         {"kind": "received", "key": "policy"},
         {"kind": "decision", "verdict": "deny", "host": "evil.example", "port": 443,
-         "rule": "", "reason": "not listed", "address": ""},
+         "method": "POST", "path": "/a" * 500, "count": 3, "rule": "", "reason": "not listed", "address": ""},
+        {"kind": "closed", "host": "a.example", "port": 443, "rule": "egress:a.example", "address": "11.0.0.1",
+         "requests": 2, "sent": 10, "received": 20, "ms": 30, "reason": ""},
+        {"kind": "remark", "text": "The policy stays as it was."},
     ]  # fmt: skip
     await followed(site, site.live(RUN))
     [egress] = [r for r in site.records if isinstance(r.event, Egress)]
     assert (egress.source, egress.seq) == ("gateway", 3)
+    assert isinstance(egress.event, Egress)
+    assert (egress.event.method, egress.event.count) == ("POST", 3)
+    assert egress.event.path == ("/a" * 500)[:300]
+    [traffic] = [r.event for r in site.records if isinstance(r.event, Traffic)]
+    assert (traffic.requests, traffic.sent, traffic.received, traffic.milliseconds) == (
+        2,
+        10,
+        20,
+        30,
+    )
+    [remark] = [r.event for r in site.records if isinstance(r.event, Remark)]
+    assert remark.text == "The policy stays as it was."
 
 
 async def test_serve_may_be_away_for_a_while(site: Site) -> None:

@@ -29,7 +29,7 @@ from tests.support.slack_payloads import SIGNING_SECRET, signed
 POLICY = """\
 version: 1
 rules:
-  - {{who: ["*"], where: ["slack:{channel}"], repos: [{repo}], agents: [script], may: [start, steer, stop]}}
+  - {{who: ["*"], where: ["slack:{channel}"], repos: [{repo}], agents: [script], may: [start, steer, stop, approve]}}
 repos:
   {repo}:
     forge: github

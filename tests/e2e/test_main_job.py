@@ -132,6 +132,24 @@ async def test_a_host_that_is_not_listed_is_refused_and_on_record(team: Team) ->
     ]
 
 
+async def test_a_host_that_somebody_opens_reaches_the_running_agent(team: Team) -> None:
+    thread = await team.mention(
+        "look around\n```sh\n"
+        "while curl -sS http://packages.acme.invalid/ | grep -q 'not on the list'; do sleep 0.1; done\n"
+        "sed -i s/helo/hello/ greet.py\n```"
+    )
+    await team.hears(thread, "The agent wants", "packages.acme.invalid", seconds=30)
+    await team.reply("allow packages.acme.invalid", thread)
+    await team.hears(thread, "allowed packages.acme.invalid for this errand", seconds=5)
+    task = await team.ends(thread)
+    assert task.state is TaskState.SUCCEEDED, task.reason
+    shown = json.loads(team.errand.cli("task", "show", task.id, "--json").stdout)
+    rulings = [a for a in shown["audit"] if a["action"] == "egress_ruling"]
+    assert [(a["decision"], a["detail"]["methods"]) for a in rulings] == [
+        ("allow", ["GET", "HEAD"])
+    ]
+
+
 async def test_a_workflow_file_is_not_published(team: Team) -> None:
     thread = await team.mention(
         "add ci\n```sh\nsed -i s/helo/hello/ greet.py\nmkdir -p .github/workflows\necho 'on: push' > .github/workflows/x.yml\n```"

@@ -32,7 +32,7 @@ def a_launch(**changes: Any) -> Launch:
         "prompt": "fix it",
         "agent": None,
         "agents": ("script", "mender"),
-        "egress": ("api.acme.com",),
+        "egress": ({"host": "api.acme.com"},),
         "limits": RunLimits(),
         "requester": "dana",
     }

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,9 +110,9 @@ class DockerRig:
 
     async def create(self, spec: SandboxSpec, roles: Iterable[Role]) -> None:
         sandbox = self.backend.open(spec)
-        body = specs.volume_body(spec, version="earlier")
         engine = sandbox._engine
-        await engine.starting(lambda api: make_volume(api, body))
+        for body in specs.volume_bodies(spec, version="earlier"):
+            await engine.starting(partial(make_volume, body=body))
         wanted = specs.acceptor(spec, image=self.image, version="earlier")
         acceptor = await sandbox._make(wanted)
         for role in roles:
@@ -121,7 +122,7 @@ class DockerRig:
                 await sandbox._make(specs.agent(spec, version="earlier", acceptor_id=acceptor.id))
 
     async def push(self, sandbox: Sandbox, spec: SandboxSpec) -> None:
-        policy = {"do": "policy", "egress": [], "private": [], "publish": {}, "repo": "acme/web"}
+        policy = {"do": "policy", "egress": [], "publish": {}, "repo": "acme/web"}
         policy |= {"branch": BRANCH, "base": self.base}
         await sandbox.send("gateway", key="policy", to="init", msg=policy)
         assert (await line(sandbox, "gateway", kind="ready")).n == 1

@@ -21,10 +21,12 @@ from runner.protocol import (
     Finished,
     Plan,
     PlanEntry,
+    Remark,
     RunKey,
     Said,
     StepStatus,
     ToolCall,
+    Traffic,
 )
 from tests.contract.flow.office import Office
 from tests.contract.flow.yard import Yard, done
@@ -307,6 +309,25 @@ async def test_what_the_gateway_decided_is_on_record(yard: Yard) -> None:
     assert (row.actor, row.decision, row.detail["host"]) == ("gateway", "deny", "x.example")
     [card] = await yard.office.cards()
     assert "x.example" in card.doing
+
+
+async def test_what_went_through_and_what_was_remarked_is_on_record(yard: Yard) -> None:
+    run = await yard.running()
+    await yard.tell(
+        run,
+        Traffic(
+            host="x.example", port=443, rule="egress:x.example", sent=5, received=7, requests=2
+        ),
+        Remark(text="The profile node opens nothing."),
+    )
+    [traffic] = await yard.office.record("traffic")
+    assert (traffic.detail["sent"], traffic.detail["received"], traffic.detail["requests"]) == (
+        5,
+        7,
+        2,
+    )
+    [remark] = await yard.office.record("remark")
+    assert remark.detail["text"] == "The profile node opens nothing."
 
 
 async def steered(yard: Yard, *texts: str) -> RunKey:

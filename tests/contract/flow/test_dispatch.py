@@ -11,14 +11,16 @@ from structlog.testing import capture_logs
 
 from bot.bus import Bus
 from bot.states import TaskState
+from bot.store import commands
+from bot.store.rows import CommandRow
 from integrations.channel import Mark
 from policies.model import Limits, Policy
 from runner import keys
 from runner.lease import Standing
-from runner.protocol import CommandSeen, RunKey, Said
+from runner.protocol import CommandSeen, HostOpening, RunKey, Said
 from tests.contract.flow.office import Office
 from tests.contract.flow.yard import ScriptedHost, Yard, done
-from tests.support.builders import POLICY
+from tests.support.builders import NOW, POLICY
 from tests.support.site import until
 from tests.support.valkey import ValkeyServer
 
@@ -256,6 +258,27 @@ async def test_a_command_is_sent_to_the_host_of_the_run(yard: Yard) -> None:
     await yard.dispatcher.send_commands()
     [command] = await yard.host.commands()
     assert (command.run, command.kind, command.text) == (run, "steer", "use the mirror")
+
+
+async def test_an_opened_host_is_sent_as_what_it_is(yard: Yard) -> None:
+    run = await yard.running()
+    opening = HostOpening(host="x.example.com", methods=("GET",), ports=("https:443",))
+    row = CommandRow(
+        id="c1",
+        task=run.task,
+        fence=run.fence,
+        kind="allow",
+        text=opening.model_dump_json(),
+        author="fake:dana",
+        state="pending",
+        created_at=NOW,
+        sent_at=None,
+    )
+    async with yard.office.store.begin() as tx:
+        await commands.insert(tx, row)
+    await yard.dispatcher.send_commands()
+    [command] = await yard.host.commands()
+    assert (command.kind, command.opening, command.text) == ("allow", opening, "")
 
 
 async def test_a_command_is_sent_again_until_it_was_seen(yard: Yard) -> None:

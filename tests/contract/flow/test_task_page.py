@@ -67,3 +67,8 @@ async def test_words_of_people_and_agents_are_text(
     assert "<script>" not in page.text
     assert "<img" not in page.text
     assert "javascript:" not in page.text
+
+
+async def test_a_ticket_without_an_errand_leads_somewhere(client: httpx.AsyncClient) -> None:
+    page = await client.get("http://127.0.0.1:8400/tasks/")
+    assert (page.status_code, "not yet" in page.text) == (200, True)

@@ -43,10 +43,14 @@ async def ticket(office: Office, **changes: Any) -> None:
 
 
 async def test_a_partial_delivery_is_completed_before_it_is_dealt_with(office: Office) -> None:
-    office.channel.completion = {"title": "Login", "context": "comments", "branch": "dana/login"}
+    office.channel.completion = {
+        "title": "Login",
+        "context": "comments",
+        "branch": "dana/fake-1-login",
+    }
     await hear(office, "acme/web the text", partial=True)
     task = await office.task()
-    assert (task.title, task.context, task.branch) == ("Login", "comments", "dana/login")
+    assert (task.title, task.context, task.branch) == ("Login", "comments", "dana/fake-1-login")
 
 
 async def test_a_title_makes_a_request_of_a_single_word(office: Office) -> None:

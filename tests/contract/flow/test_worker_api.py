@@ -10,8 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from bot.branches import Branches
+from bot.dispatch import _new_run
 from bot.handin import HandIn, HandIns
+from bot.progress import View
 from bot.states import TaskState
+from bot.store import runs
 from bot.web import create_app
 from bot.worker_api import WorkerApi
 from integrations.errors import RejectedError, UnavailableError
@@ -19,6 +22,7 @@ from integrations.forge import GitAccess
 from integrations.testing_forge import FakeForge, FakeRepo
 from runner.protocol import Launch, RunKey
 from tests.contract.flow.office import Office
+from tests.support.builders import NOW
 
 TOKEN = "worker-token-of-the-test"
 SECRET = "AUTHORIZATION: basic c2VjcmV0"
@@ -118,6 +122,22 @@ async def test_a_launch_says_what_to_run(api: Desk) -> None:
     assert (launch.run, launch.repo, launch.branch) == (api.run, "acme/web", task.branch)
     assert (launch.agent, launch.base_branch, launch.resume) == ("script", "main", False)
     assert launch.prompt == task.prompt
+
+
+async def test_a_further_attempt_knows_what_the_round_has_spent(api: Desk) -> None:
+    first = _new_run(await api.office.task(), 1, NOW)
+    spent = View(metered=True, counted_usd=1.5).model_dump(mode="json")
+    async with api.office.store.begin() as tx:
+        await runs.insert(tx, first.model_copy(update={"view": spent}))
+        await runs.insert(tx, first.model_copy(update={"fence": 2}))
+        await runs.insert(tx, first.model_copy(update={"fence": 3, "round": 2}))
+    await api.office.put(TaskState.RUNNING, fence=2)
+    answer = await api.client.get(api.path(fence=2), headers=api.headers)
+    launch = Launch.model_validate_json(answer.content)
+    assert (launch.spent_usd, launch.limits.cost_usd) == (1.5, 5.0)
+    await api.office.put(TaskState.RUNNING, fence=3, round=2)
+    answer = await api.client.get(api.path(fence=3), headers=api.headers)
+    assert Launch.model_validate_json(answer.content).spent_usd == 0
 
 
 async def test_a_launch_holds_no_secret(api: Desk) -> None:

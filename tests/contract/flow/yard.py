@@ -107,6 +107,7 @@ class Yard:
             clock=office.clock.seconds,
         )
         applier = Applier(
+            policy=office.policy,
             store=office.store,
             bus=bus,
             spoken=office.spoken,
@@ -123,16 +124,16 @@ class Yard:
             host=ScriptedHost(redis, "h1", office),
         )
 
-    async def starting(self, text: str = "acme/web fix it") -> RunKey:
+    async def starting(self, text: str = "acme/web fix it", *, author: str = "fake:dana") -> RunKey:
         """A task whose launch waits for a host."""
-        await self.office.hear(text)
+        await self.office.hear(text, author=author)
         await self.dispatcher.dispatch()
         task = await self.office.task()
         return RunKey(task=task.id, fence=task.fence)
 
-    async def running(self, text: str = "acme/web fix it") -> RunKey:
+    async def running(self, text: str = "acme/web fix it", *, author: str = "fake:dana") -> RunKey:
         """A task whose run has begun on the host."""
-        await self.starting(text)
+        await self.starting(text, author=author)
         [run] = await self.host.take()
         await self.tell(run, self.host.started())
         return run

@@ -8,7 +8,7 @@ from tests.contract.inside.run import Origin, Run, answer_and_close, echo, origi
 
 @pytest.fixture
 def echoing(tmp_path: Path) -> Iterator[tuple[Run, Origin]]:
-    with origin(echo) as server, run_for(tmp_path, server) as run:
+    with origin(echo) as server, run_for(tmp_path, server, mode="splice") as run:
         yield run, server
 
 

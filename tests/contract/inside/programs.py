@@ -36,6 +36,9 @@ class Program:
                 self.lines.append(json.loads(line))
                 self._news.notify_all()
 
+    def read_to_the_end(self) -> None:
+        self._reader.join(SECONDS)
+
     def write(self, data: bytes) -> None:
         assert self.proc.stdin is not None
         self.proc.stdin.write(data)
@@ -73,7 +76,7 @@ class Program:
 
     def ended(self) -> int:
         status = self.proc.wait(SECONDS)
-        self._reader.join(SECONDS)
+        self.read_to_the_end()
         return status
 
 
@@ -95,3 +98,5 @@ def program(
                 proc.wait(5)
             except subprocess.TimeoutExpired:
                 proc.kill()
+            # Who still reads from a pipe must be done before it is closed.
+            running.read_to_the_end()

@@ -101,8 +101,14 @@ class Run:
         return self.gateway.wait_line("decision", verdict=verdict)
 
 
-def policy(*hosts: str, private: tuple[str, ...] = (), **fields: Any) -> Record:
-    return {"do": "policy", "egress": list(hosts), "private": list(private), **fields}
+def rule(host: str, **fields: Any) -> Record:
+    return {"host": host, **fields}
+
+
+def policy(*hosts: str | Record, private: tuple[str, ...] = (), **fields: Any) -> Record:
+    """Hosts by their names, or whole rules."""
+    rules = [rule(h, private=h in private) if isinstance(h, str) else h for h in hosts]
+    return {"do": "policy", "egress": rules, **fields}
 
 
 @contextmanager
@@ -116,11 +122,18 @@ def running(
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     path = where / "gw.sock"
-    state = where / "quarantine"
+    state, trust = where / "quarantine", where / "trust"
     state.mkdir()
+    trust.mkdir()
     world = json.dumps({"names": names or {}, "addresses": addresses or {}})
     under_test = "tests.contract.inside.gateway_under_test"
-    gateway_args = (world, f"--acceptor-uid={os.getuid()}", f"--socket={path}", f"--state={state}")
+    gateway_args = (
+        world,
+        f"--acceptor-uid={os.getuid()}",
+        f"--socket={path}",
+        f"--state={state}",
+        f"--trust={trust}",
+    )
     acceptor_args = (
         "--unchecked",
         f"--dns-port={free_port()}",
@@ -166,12 +179,13 @@ def answer_and_close(server: Origin, conn: socket.socket) -> None:
     conn.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
 
 
-def run_for(where: Path, server: Origin) -> AbstractContextManager[Run]:
+def run_for(
+    where: Path, server: Origin, *, mode: str = "inspect", **fields: Any
+) -> AbstractContextManager[Run]:
+    hosts = (ALLOWED, "unresolvable.example.com", "metadata.example.com", "down.example.com")
     return running(
         where,
-        rules=policy(
-            ALLOWED, "unresolvable.example.com", "metadata.example.com", "down.example.com"
-        ),
+        rules=policy(*(rule(host, mode=mode, **fields) for host in hosts)),
         names={
             ALLOWED: [PUBLIC],
             OTHER: [PUBLIC],
@@ -188,5 +202,6 @@ def request(run: Run, raw: bytes, *, host: str = ALLOWED) -> bytes:
         return read_all(sock)
 
 
-def get(host: str, *more: str) -> bytes:
-    return "\r\n".join(["GET / HTTP/1.1", f"Host: {host}", *more, "", ""]).encode()
+def get(host: str, *more: str, path: str = "/", stays: bool = False) -> bytes:
+    ends = () if stays else ("Connection: close",)
+    return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *more, *ends, "", ""]).encode()

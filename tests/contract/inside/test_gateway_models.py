@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from policies.pricelist import prices_for
 from tests.contract.inside.run import (
     ALLOWED,
     PUBLIC,
@@ -49,10 +50,15 @@ def connection(**changes: Any) -> dict[str, Any]:
     given = {
         "kind": "llm",
         "name": "anthropic",
+        "dialect": "anthropic",
         "upstream": f"http://{UPSTREAM}:8000",
         "private": True,
         "header": "x-api-key",
+        "scheme": "",
+        "user": "",
         "models": ["claude-*"],
+        "allow": [],
+        "prices": prices_for("anthropic", ()),
         "secret": SECRET,
     }
     return given | changes
@@ -64,11 +70,16 @@ def run_with(
     *,
     address: str = PRIVATE,
     env: Mapping[str, str] | None = None,
+    budget: float = 5,
     **changes: Any,
 ) -> AbstractContextManager[Run]:
     return running(
         where,
-        rules=policy(ALLOWED, connections=[connection(**changes)]),
+        rules=policy(
+            ALLOWED,
+            connections=[connection(**changes)],
+            budget={"limit_usd": budget, "spent_usd": 0},
+        ),
         names={UPSTREAM: [address], PRIVATE: [PRIVATE]},
         addresses={PRIVATE: server.port, PUBLIC: server.port},
         env=env,
@@ -120,13 +131,23 @@ def modelled(tmp_path: Path) -> Iterator[tuple[Run, Origin]]:
 
 def test_client_credentials_are_stripped_and_ours_is_added(modelled: tuple[Run, Origin]) -> None:
     run, server = modelled
-    reply = request(run, post(MESSAGE, *CLIENT_SECRETS, "Anthropic-Version: 1"), host=HOST)
+    reply = request(
+        run,
+        post(
+            MESSAGE,
+            *CLIENT_SECRETS,
+            "Content-Type: application/json; charset=utf-7",
+            "Anthropic-Version: 1",
+        ),
+        host=HOST,
+    )
     assert reply.endswith(b"\r\n\r\nok")
     head, _, body = server.got.partition(b"\r\n\r\n")
     assert head.split(b"\r\n") == [
         b"POST /v1/messages?beta=true HTTP/1.1",
         f"host: {UPSTREAM}:8000".encode(),
         f"content-length: {len(MESSAGE)}".encode(),
+        b"content-type: application/json",
         b"accept-encoding: identity",
         f"x-api-key: {SECRET}".encode(),
         b"anthropic-version: 1",
@@ -166,12 +187,16 @@ def test_chunks_are_understood_and_what_follows_the_body_is_not_forwarded(
     ("raw", "why"),
     [
         (post(target="/v1/files"), "does not offer /v1/files"),
-        (post(target="/v1/messages/../files"), "does not offer"),
+        (post(target="/v1/messages/../files"), "read in two ways"),
         (post().replace(b"POST", b"GET"), "takes POST only"),
-        (post(b'{"model": "gpt-9"}'), "does not offer the model 'gpt-9'"),
-        (post(b'{"model": "claude-a", "model": "x"}'), "names one model"),
+        (post(b'{"model": "gpt-9"}'), "the model 'gpt-9' is not offered"),
+        (post(b'{"model": "claude-a", "model": "x"}'), "names each key once"),
         (post(b"{}", "Content-Encoding: gzip"), "must not be compressed"),
         (post(host=ALLOWED), "no such connection"),
+        (
+            post(b'{"model": "claude-a", "tools": [{"type": "web_search_20250305"}]}'),
+            "allow: [web_search]",
+        ),
         (post().replace(b"Content-Length: 42", b"Content-Length: 99999999"), "larger than"),
     ],
 )
@@ -180,8 +205,11 @@ def test_what_may_not_be_asked_is_refused_with_the_reason(
 ) -> None:
     run, server = modelled
     reply = request(run, raw, host=HOST)
-    assert reply.startswith(b"HTTP/1.1 403")
+    assert reply.startswith((b"HTTP/1.1 400", b"HTTP/1.1 403"))
     assert why in reply.decode()
+    if b"application/json" in reply:
+        error = json.loads(reply.partition(b"\r\n\r\n")[2])
+        assert error["error"]["type"] == "permission_error"
     assert why in run.decision("deny")["reason"]
     assert len(run.gateway.kinds("decision")) == 1
     assert server.connections == 0
@@ -319,7 +347,7 @@ def test_a_policy_with_a_broken_connection_is_not_taken_and_not_repeated(
     run, _ = modelled
     rules = policy(ALLOWED, connections=[connection(header="host", secret="sk-other")])
     run.gateway.send("later", rules)
-    run.gateway.wait_line("noise")
+    run.gateway.wait_line("remark")
     assert "sk-other" not in json.dumps(run.gateway.lines)
     assert request(run, post(), host=HOST).endswith(b"ok")
 

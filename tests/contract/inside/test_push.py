@@ -247,7 +247,7 @@ KIND = "Content-Type: application/x-git-receive-pack-request\n"
         (f"GET /{REPO}.git/info/refs", "", b"403"),
         (f"POST /{REPO}.git/git-upload-pack", "Content-Length: 0\n", b"403"),
         (f"GET /{REPO}.git/HEAD", "", b"404"),
-        (f"GET /{REPO}.git/../{REPO}.git/config", "", b"404"),
+        (f"GET /{REPO}.git/../{REPO}.git/config", "", b"400"),
         ("GET /", "", b"404"),
         (RECEIVE, f"{KIND}Content-Encoding: gzip\nContent-Length: 0\n", b"415"),
         (RECEIVE, "Content-Length: 0\n", b"415"),

@@ -12,6 +12,7 @@ from gql import Client, GraphQLRequest
 from gql.client import AsyncClientSession
 from gql.transport.aiohttp import AIOHTTPTransport
 
+from tests.contract.linear.site import Site, listening, site_for
 from tests.support.linear.oauth import TOKEN
 from tests.support.linear.schema import official_path
 from tests.support.linear.server import LinearApi, linear_api
@@ -79,3 +80,19 @@ async def receiver(linear: LinearApi) -> AsyncIterator[Receiver]:
         yield found
     finally:
         await runner.cleanup()
+
+
+@pytest.fixture
+async def site(linear: LinearApi) -> AsyncIterator[Site]:
+    """Our side, installed; it hears nothing yet."""
+    async with site_for(linear) as made:
+        await made.install()
+        linear.requests.clear()
+        yield made
+
+
+@pytest.fixture
+async def heard(site: Site) -> AsyncIterator[Site]:
+    """Our side, and Linear's webhooks arrive there."""
+    async with listening(site) as serving:
+        yield serving

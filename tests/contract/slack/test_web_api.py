@@ -16,7 +16,7 @@ from integrations.errors import (
 )
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
-from integrations.slack.config import SlackConfig
+from integrations.slack.config import SCOPES, SlackConfig
 from integrations.slack.workspaces import OneWorkspace
 from integrations.testing_front import FakeFront
 from tests.support.slack_api import APP_TOKEN, BOT_ID, BOT_TOKEN, Fault, SlackApi, slack_api
@@ -216,7 +216,8 @@ async def test_check_says_what_to_do(
 
 
 async def test_check_names_the_missing_scopes(api: SlackApi, channel: SlackChannel) -> None:
-    api.scopes = "app_mentions:read,chat:write,im:history,mpim:history,groups:history"
+    missing = {"channels:history", "reactions:write", "users:read"}
+    api.scopes = ",".join(SCOPES.keys() - missing)
 
     [problem] = await channel.check()
 

@@ -65,6 +65,13 @@ def test_usage_keeps_what_is_known() -> None:
     assert view_of(Usage(cost_usd=0.5), Usage(input_tokens=3)).cost_usd == 0.5
 
 
+def test_what_was_counted_takes_the_place_of_what_the_agent_says() -> None:
+    said = Usage(cost_usd=9.0, input_tokens=1)
+    counted = Usage(metered=True, input_tokens=3, output_tokens=2, counted_usd=0.3)
+    view = view_of(said, counted, said)
+    assert (view.cost_usd, view.counted_usd, view.input_tokens) == (None, 0.3, 3)
+
+
 def test_a_live_card_counts_and_an_ended_one_stands_still() -> None:
     live = card(a_task(), View(), now=after(70), started_at=NOW)
     ended = card(

@@ -83,3 +83,46 @@ def test_a_slug_fits_a_branch_name(title: str) -> None:
 def test_any_text_can_be_read(text: str) -> None:
     request = words.read(text, repos=REPOS)
     assert len(request.title) <= words.TITLE_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "host", "for_repo"),
+    [
+        ("allow registry.example.com", "allow", "registry.example.com", False),
+        ("Allow registry.example.com.", "allow", "registry.example.com", False),
+        ("allow `registry.example.com` once", "allow", "registry.example.com", False),
+        ("allow registry.example.com for acme/web", "allow", "registry.example.com", True),
+        ("allow registry.example.com for this repo", "allow", "registry.example.com", True),
+        ("block registry.example.com", "block", "registry.example.com", False),
+        ("keep registry.example.com blocked", "block", "registry.example.com", False),
+    ],
+)
+def test_a_ruling_about_a_host_is_understood(
+    text: str, verdict: str, host: str, *, for_repo: bool
+) -> None:
+    found = words.ruling_in(text)
+    assert found is not None
+    assert (found.verdict, found.host, found.for_repo) == (verdict, host, for_repo)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "allow",
+        "block merging",
+        "allow registry.example.com and fix the test",
+        "please allow registry.example.com",
+        "disallow registry.example.com",
+    ],
+)
+def test_what_only_sounds_like_a_ruling_is_none(text: str) -> None:
+    assert words.ruling_in(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "team"),
+    [("create issue", ""), ("Create an issue in eng.", "ENG"), ("create ticket in OPS", "OPS")],
+)
+def test_a_ticket_is_asked_for_with_or_without_a_team(text: str, team: str) -> None:
+    assert words.read(text, repos=()).word == "ticket"
+    assert words.team_in(text) == team

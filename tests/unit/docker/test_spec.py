@@ -129,6 +129,13 @@ def test_every_container_is_hardened(role: Role) -> None:
     assert body["User"].split(":") == [str(specs.USERS[role])] * 2
 
 
+def test_the_acceptor_listens_for_http_and_where_connections_are() -> None:
+    more = SPEC.model_copy(update={"ports": (5432, 443)})
+    assert wanted("acceptor").body["Cmd"] == ["80", "443"]
+    body = specs.acceptor(more, image="errand-default:abc", version="v").body
+    assert body["Cmd"] == ["80", "443", "5432"]
+
+
 def test_only_the_gateway_has_a_network_and_only_it_and_the_acceptor_share_the_socket() -> None:
     hosts = {role: wanted(role).body["HostConfig"] for role in ROLES}
     assert hosts["acceptor"]["NetworkMode"] == "none"
@@ -137,8 +144,8 @@ def test_only_the_gateway_has_a_network_and_only_it_and_the_acceptor_share_the_s
     mounts = {role: {m["Target"] for m in host["Mounts"]} for role, host in hosts.items()}
     assert mounts == {
         "acceptor": {"/run/egress"},
-        "gateway": {"/run/egress", "/mirror"},
-        "agent": {"/mirror"},
+        "gateway": {"/run/egress", "/run/trust", "/mirror"},
+        "agent": {"/run/trust", "/mirror"},
     }
 
 

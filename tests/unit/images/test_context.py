@@ -3,10 +3,13 @@ import json
 import sys
 import tarfile
 
+import pytest
+
 from runner.agents.catalogue import CATALOGUE
 from runner.images.base import mirror_of
 from runner.images.context import (
     IMAGES,
+    PROGRAMS,
     code_hash,
     context,
     current_tags,
@@ -55,6 +58,7 @@ def test_an_image_with_programs_of_its_own_is_named_by_them_too() -> None:
     assert image_tag("claude-code") != f"errand-claude-code:{code_hash()}"
     assert current_tags() == {
         image_tag("default"), image_tag("claude-code"), programs_tag("claude-code"),
+        image_tag("opencode"), programs_tag("opencode"),
     }  # fmt: skip
 
 
@@ -62,8 +66,9 @@ def test_every_agent_has_an_image() -> None:
     assert {agent.image for agent in CATALOGUE.values()} <= set(IMAGES)
 
 
-def test_the_programs_of_claude_code_are_pinned_by_their_content() -> None:
-    package, lock = (json.loads(content) for content in pins("claude-code").values())
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_programs_of_an_agent_are_pinned_by_their_content(name: str) -> None:
+    package, lock = (json.loads(content) for content in pins(name).values())
     assert all(version[0].isdigit() for version in package["dependencies"].values())
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert all("integrity" in entry and "resolved" not in entry for entry in packages.values())
@@ -77,9 +82,9 @@ def test_claude_code_is_the_release_that_its_sdk_was_made_with() -> None:
     assert cli.rpartition(".")[2] == sdk.rpartition(".")[2]
 
 
-def test_every_image_is_a_target_of_the_dockerfile() -> None:
+def test_what_is_built_is_a_target_of_the_dockerfile() -> None:
     targets = {line.split()[-1] for line in dockerfile().decode().splitlines() if " AS " in line}
-    assert set(IMAGES) <= targets
+    assert {"default", "programs", "agent"} <= targets
 
 
 def test_the_mirror_is_the_one_that_apt_uses_for_the_release() -> None:

@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.egress import is_canonical_path
 from runner.inside.errors import HeadError
 from runner.inside.httphead import Head, forwarded, parse_head, response, split_head
+from tests.support.fuzz import fuzzed
 
 
 def raw(first: str = "GET / HTTP/1.1", *headers: str) -> bytes:
@@ -18,6 +20,7 @@ def test_a_plain_request_is_read() -> None:
     found = parse_head(raw("GET /a?b=c%20d HTTP/1.1", "Host: A.Example.COM:80", "X-Y:  1 \t"))
     assert (found.method, found.target, found.host) == ("GET", "/a?b=c%20d", "a.example.com")
     assert (found.length, found.value(b"x-y"), found.expects_continue) == (0, "1", False)
+    assert (found.path, found.port) == ("/a", 80)
 
 
 def test_the_body_is_framed_by_length_or_chunks() -> None:
@@ -42,6 +45,15 @@ def test_the_body_is_framed_by_length_or_chunks() -> None:
         ("GET /a#b HTTP/1.1", 400),
         ("GET /\u00e4 HTTP/1.1", 400),
         ("GET /\0 HTTP/1.1", 400),
+        ("GET /a/../b HTTP/1.1", 400),
+        ("GET /%2e%2e/b HTTP/1.1", 400),
+        ("GET //a HTTP/1.1", 400),
+        ("GET /a\\b HTTP/1.1", 400),
+        ("GET /a;b HTTP/1.1", 400),
+        ("GET ?a=b HTTP/1.1", 400),
+        ("GET https://a.example.com/ HTTP/1.1", 400),
+        ("GET ftp://a.example.com/ HTTP/1.1", 400),
+        ("CONNECT a.example.com:443 HTTP/1.1", 400),
         ("CONNECT /x HTTP/1.1", 405),
         ("PRI * HTTP/2.0", 400),
         ("", 400),
@@ -90,7 +102,10 @@ def test_what_may_be_read_in_two_ways_is_refused(headers: tuple[str, ...]) -> No
 
 @pytest.mark.parametrize(
     "host",
-    ["", "localhost", "127.0.0.1", "a.example.com:8080", "a.example.com@b.com", "[::1]", "a,b"],
+    [
+        *("", "localhost", "127.0.0.1", "a.example.com@b.com", "[::1]", "a,b", "a.example.com:"),
+        *("a.example.com:0", "a.example.com:080", "a.example.com:+80", "a.example.com:80:80"),
+    ],
 )
 def test_the_host_must_be_a_host(host: str) -> None:
     with pytest.raises(HeadError):
@@ -107,16 +122,28 @@ def test_what_goes_on_has_nothing_of_the_hop_before() -> None:
         "Connection: Upgrade, X-Mine", "Upgrade: h2c", "HTTP2-Settings: x", "X-Mine: 1",
         "Proxy-Authorization: x", "TE: trailers", "Keep-Alive: 5", "Accept: */*", "Cookie: a=b",
     )  # fmt: skip
-    assert forwarded(given_head) == (
-        b"GET / HTTP/1.1\r\nhost: a.example.com\r\naccept: */*\r\ncookie: a=b\r\nconnection: close\r\n\r\n"
+    assert forwarded(given_head, authority="a.example.com:8443") == (
+        b"GET / HTTP/1.1\r\nhost: a.example.com:8443\r\naccept: */*\r\ncookie: a=b\r\n\r\n"
     )
 
 
 def test_what_goes_on_is_read_as_the_same_request() -> None:
     before = head("Content-Length: 3", "X-A: b", first="POST /x HTTP/1.1")
-    after = parse_head(forwarded(before).removesuffix(b"\r\n\r\n"))
+    after = parse_head(forwarded(before, authority=before.host).removesuffix(b"\r\n\r\n"))
     assert (after.method, after.target, after.host) == (before.method, before.target, before.host)
     assert after.length == before.length
+
+
+def test_a_websocket_is_refused() -> None:
+    with pytest.raises(HeadError, match="WebSocket") as found:
+        head("Connection: Upgrade", "Upgrade: WebSocket")
+    assert found.value.status == 403
+
+
+def test_a_client_says_whether_it_stays() -> None:
+    assert head().stays
+    assert head("Connection: keep-alive").stays
+    assert not head("Connection: x, Close").stays
 
 
 def test_a_head_is_split_from_what_follows() -> None:
@@ -137,12 +164,28 @@ def test_an_answer_of_ours_counts_its_body() -> None:
     assert said.endswith("\r\n\r\nn\u00f6\n".encode())
 
 
-lines = st.lists(
-    st.binary(max_size=30) | st.sampled_from([b"Host: a.example.com", b"Content-Length: 1", b"X:"])
+HEADERS = [
+    *(b"Host: a.example.com", b"host: A.example.com:443", b"Content-Length: 1", b"X:", b"X: y\tz"),
+    *(b"Transfer-Encoding: chunked", b"Connection: close, x", b"Expect: 100-continue", b" folded"),
+    *(
+        b"Upgrade: websocket",
+        b"Content-Length : 1",
+        b"Content-Length: 1,1",
+        b"X: \x00",
+        b"X: a\nb: c",
+    ),
+]
+lines = st.lists(st.binary(max_size=30) | st.sampled_from(HEADERS), max_size=8)
+TARGET = st.text(alphabet="/.%2eEfF5cC;\\?#ab \x80", max_size=12)
+FIRST = st.binary(max_size=200) | st.builds(
+    lambda method, target: f"{method} /{target} HTTP/1.1".encode("latin-1"),
+    st.sampled_from(["GET", "POST", "CONNECT", "get", "G T"]),
+    TARGET,
 )
 
 
-@given(st.binary(max_size=200), lines)
+@fuzzed
+@given(FIRST, lines)
 def test_no_bytes_make_it_fail_otherwise(first: bytes, rest: list[bytes]) -> None:
     for request in (first, b"GET / HTTP/1.1"):
         data = b"\r\n".join([request, *rest]) + b"\r\n\r\n"
@@ -152,4 +195,11 @@ def test_no_bytes_make_it_fail_otherwise(first: bytes, rest: list[bytes]) -> Non
         except HeadError:
             continue
         if found:
-            parse_head(forwarded(found).removesuffix(b"\r\n\r\n"))
+            again = parse_head(forwarded(found, authority=found.host).removesuffix(b"\r\n\r\n"))
+            assert (again.method, again.target, again.host) == (
+                found.method,
+                found.target,
+                found.host,
+            )
+            assert again.length == found.length
+            assert is_canonical_path(found.path)

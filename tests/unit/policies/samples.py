@@ -2,13 +2,8 @@
 
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
-
 from policies.load import parse_policy
 from policies.model import Policy
-
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""For property tests: a busy machine is no failure."""
 
 TEAM = """\
 version: 1

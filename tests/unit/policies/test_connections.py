@@ -1,6 +1,6 @@
-"""What a model connection lets through, before anything is dialled."""
+"""What a gateway takes for a connection, and what may be asked of an HTTP one."""
 
-import json
+import base64
 from typing import Any
 
 import pytest
@@ -8,66 +8,113 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.connections import (
+    HttpAccess,
     LlmAccess,
+    TcpAccess,
     Upstream,
-    body_refusal,
-    connections_from_json,
+    credential,
+    http_refusal,
     is_credential_header,
     parse_upstream,
-    request_refusal,
 )
+from policies.connections_json import connections_from_json
+from policies.pricelist import prices_for
 
 SECRET = "sk-canary"
-GIVEN: dict[str, Any] = {
+LLM: dict[str, Any] = {
     "kind": "llm",
     "name": "anthropic",
+    "dialect": "anthropic",
     "upstream": "https://api.acme.com",
     "private": False,
     "header": "x-api-key",
+    "scheme": "",
+    "user": "",
     "models": ["claude-*"],
+    "allow": [],
+    "prices": prices_for("anthropic", ()),
     "secret": SECRET,
+}
+HTTP: dict[str, Any] = {
+    "kind": "http",
+    "name": "issues",
+    "upstream": "https://issues.acme.com",
+    "private": False,
+    "header": "authorization",
+    "scheme": "Bearer",
+    "user": "",
+    "requests": [
+        {"methods": ["GET"], "paths": ["/api/*/issues", "/search/**"]},
+        {"methods": ["POST", "PUT"], "paths": ["/api/*/issues/*"]},
+    ],
+    "secret": SECRET,
+}
+TCP: dict[str, Any] = {
+    "kind": "tcp",
+    "name": "replica",
+    "host": "db.acme.com",
+    "port": 5432,
+    "private": True,
 }
 
 
-def access(**changes: Any) -> LlmAccess:
-    found = connections_from_json([GIVEN | changes])
+def access(**changes: Any) -> HttpAccess:
+    found = connections_from_json([HTTP | changes])
     assert found is not None
-    [made] = found.values()
+    [made] = found.calls.values()
+    assert isinstance(made, HttpAccess)
     return made
 
 
 def test_a_connection_is_called_by_a_host_of_its_own_and_does_not_show_its_secret() -> None:
-    found = connections_from_json([GIVEN])
+    found = connections_from_json([LLM, HTTP, TCP])
     assert found is not None
-    assert list(found) == ["anthropic.llm.internal"]
+    assert {host: type(made) for host, made in found.calls.items()} == {
+        "anthropic.llm.internal": LlmAccess,
+        "issues.internal": HttpAccess,
+    }
+    assert {place: type(made) for place, made in found.tunnels.items()} == {
+        ("replica.internal", 5432): TcpAccess
+    }
     assert SECRET not in repr(found)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"kind": "tcp"},
-        {"name": "a.b"},
-        {"name": "ends-"},
-        {"upstream": "http://api.acme.com"},
-        {"upstream": "https://10.0.0.1"},
-        {"upstream": "ftp://api.acme.com", "private": True},
-        {"private": "yes"},
-        {"header": "host"},
-        {"header": "X-Api-Key"},
-        {"models": []},
-        {"models": "claude-*"},
-        {"secret": ""},
-        {"secret": "two\r\nx-lines: 1"},
-        {"secret": None},
+        {"kind": "smtp"}, {"name": "a.b"}, {"name": "ends-"}, {"name": 1}, {"dialect": "other"}, {"dialect": ["openai"]},
+        {"upstream": "http://api.acme.com"}, {"upstream": "https://10.0.0.1"}, {"upstream": "ftp://api.acme.com", "private": True},
+        {"private": "yes"}, {"header": "host"}, {"header": "X-Api-Key"}, {"scheme": "two words"}, {"scheme": None},
+        {"models": []}, {"models": "claude-*"}, {"allow": ["websearch"]}, {"allow": "web_search"},
+        {"secret": ""}, {"secret": "two\r\nx-lines: 1"}, {"secret": None},
+        {"prices": []}, {"prices": None}, {"prices": [{"model": "*"}]},
+        {"prices": [LLM["prices"][-1] | {"input": -1}]}, {"prices": [LLM["prices"][-1] | {"input": float("nan")}]},
+        {"prices": LLM["prices"][:-1]},
     ],
-)
+)  # fmt: skip
 def test_what_is_not_right_gives_no_connections_at_all(changes: dict[str, Any]) -> None:
-    assert connections_from_json([GIVEN, GIVEN | {"name": "b"} | changes]) is None
+    assert connections_from_json([LLM, LLM | {"name": "b"}]) is not None
+    assert connections_from_json([LLM, LLM | {"name": "b"} | changes]) is None
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        HTTP | {"requests": []}, HTTP | {"requests": [{"methods": ["get"], "paths": ["/"]}]}, HTTP | {"user": "a:b"},
+        HTTP | {"requests": [{"methods": [], "paths": ["/"]}]}, HTTP | {"requests": [{"methods": ["GET"], "paths": ["a"]}]},
+        HTTP | {"requests": [{"methods": ["CONNECT"], "paths": ["/"]}]}, HTTP | {"requests": ["GET /"]},
+        HTTP | {"name": "git"}, HTTP | {"name": "llm"}, TCP | {"name": "git"},
+        TCP | {"port": "5432"}, TCP | {"port": 0}, TCP | {"port": 70000}, TCP | {"port": 53}, TCP | {"port": True},
+        TCP | {"host": "10.0.0.1", "private": False}, TCP | {"host": "010.0.0.1"}, TCP | {"host": "DB.acme.com"}, TCP | {"host": None}, TCP | {"private": 1}, "tcp", None,
+    ],
+)  # fmt: skip
+def test_of_each_kind_what_is_not_right_is_not_taken(item: object) -> None:
+    assert connections_from_json([item]) is None
 
 
 def test_two_of_one_name_are_not_right() -> None:
-    assert connections_from_json([GIVEN, GIVEN]) is None
+    assert connections_from_json([LLM, LLM]) is None
+    assert connections_from_json([HTTP, TCP | {"name": "issues"}]) is None
 
 
 @pytest.mark.parametrize(
@@ -104,46 +151,45 @@ def test_without_private_an_upstream_always_speaks_tls_with_a_name(text: str) ->
     assert upstream is None or (upstream.scheme == "https" and not upstream.host[-1].isdigit())
 
 
-@pytest.mark.parametrize("target", ["/v1/messages", "/v1/messages?beta=true", "/v1/messages/count_tokens"])  # fmt: skip
-def test_messages_may_be_posted(target: str) -> None:
-    assert request_refusal(access(), method="POST", target=target) is None
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/api/v1/issues"), ("GET", "/api/v1/issues?state=open&q=%2F.."), ("GET", "/search"), ("GET", "/search/"),
+        ("GET", "/search/a/b%20c"), ("POST", "/api/v1/issues/7"), ("PUT", "/api/v1/issues/7"),
+    ],
+)  # fmt: skip
+def test_what_policy_names_may_be_asked(method: str, target: str) -> None:
+    assert http_refusal(access(), method=method, target=target) is None
 
 
 @pytest.mark.parametrize(
     ("method", "target"),
     [
-        ("GET", "/v1/messages"), ("POST", "/v1/files"), ("POST", "/v1/messages/batches"), ("POST", "/v1/messages/"),
-        ("POST", "//v1/messages"), ("POST", "/x/../v1/messages"), ("POST", "/v1/Messages"), ("POST", "/v1/messages;a"),
-        ("POST", "/v1/%6dessages"), ("GET", "/"), ("DELETE", "/v1/messages/count_tokens"),
+        ("POST", "/api/v1/issues"), ("DELETE", "/api/v1/issues/7"), ("HEAD", "/search"), ("GET", "/"), ("GET", "/api/v1/users"),
+        ("GET", "/api/v1/x/issues"), ("GET", "/API/v1/issues"), ("GET", "/search/../admin"), ("GET", "/search/./x"),
+        ("GET", "/search//x"), ("GET", "/search/%2e%2e/x"), ("GET", "/search/%2E%2E/x"), ("GET", "/search/a%2Fb"),
+        ("GET", "/search/a%5Cb"), ("GET", "/search/a\\b"), ("GET", "/search/a;b"), ("GET", "/search/%00"), ("GET", "/search/%252e"),
+        ("GET", "/search/%zz"), ("GET", "/search/#x"), ("GET", "/searchx"), ("GET", "//search"), ("GET", ""),
     ],
 )  # fmt: skip
 def test_nothing_else_may_be_asked(method: str, target: str) -> None:
-    assert "anthropic" in str(request_refusal(access(), method=method, target=target))
+    assert http_refusal(access(), method=method, target=target) is not None
 
 
-def test_a_model_must_match() -> None:
-    body = {"model": "claude-opus-5", "messages": [{"model": "other"}]}
-    assert body_refusal(access(), json.dumps(body).encode()) is None
-    reason = body_refusal(access(), b'{"model": "gpt-9"}')
-    assert reason == "the connection anthropic does not offer the model 'gpt-9'"
+@given(target=st.text(), method=st.text())
+def test_no_target_makes_it_raise(target: str, method: str) -> None:
+    http_refusal(access(), method=method, target=target)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"", b"{}", b"[]", b'"model"', b'{"model": 1}', b'{"model": "claude-a", "model": "claude-b"}',
-        b'{"model": "claude-a", "mod\\u0065l": "claude-b"}', b'{"Model": "claude-a"}', b'{"MODEL": "x", "model": "claude-a"}',
-        b'{"messages": {"model": "claude-a"}}', b'[["model", "claude-a"]]', b"\xff\xfe{\x00}\x00", b"[" * 100_000,
-        b'\xef\xbb\xbf{"model": "claude-a"}', b'{"model": "claude-a"} {}',
-    ],
-)  # fmt: skip
-def test_a_body_that_names_no_model_or_two_is_refused(body: bytes) -> None:
-    assert body_refusal(access(), body) == "the body is not a JSON object that names one model"
-
-
-@given(body=st.binary())
-def test_no_body_makes_it_raise(body: bytes) -> None:
-    body_refusal(access(), body)
+def test_a_credential_is_known_in_all_its_spellings() -> None:
+    encoded = base64.b64encode(b"bot:p@ss word").decode()
+    basic = credential(header="authorization", scheme="", user="bot", secret="p@ss word")
+    assert basic.value == f"Basic {encoded}"
+    assert {basic.value, encoded, "p@ss word", "p%40ss%20word"} <= set(basic.forms)
+    bearer = credential(header="authorization", scheme="", user="", secret=f"Bearer {SECRET}")
+    assert bearer.value == f"Bearer {SECRET}"
+    assert SECRET in bearer.forms
+    assert "sk-canary" not in repr((basic, bearer))
 
 
 def test_headers_that_frame_a_request_carry_no_secret() -> None:

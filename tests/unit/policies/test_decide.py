@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from policies.connection_model import GrantedLlm
 from policies.decide import MAX_OPTIONS, decide
 from policies.model import Ask, Choice, Grant, Policy, Refusal
 from tests.unit.policies.samples import TEAM, policy_of
@@ -34,8 +35,11 @@ def test_a_grant_carries_all_that_a_run_needs() -> None:
     assert (grant.repo, grant.forge, grant.rule) == ("acme/web", "github", "rules[0]")
     assert (grant.agents, grant.agent) == (("claude-code",), None)
     assert grant.repo_reason == "named in the request"
-    assert grant.egress == ("db.corp.acme.com", "registry.acme.com")
-    assert grant.private_hosts == ("db.corp.acme.com",)
+    assert [(rule.host, rule.private) for rule in grant.egress] == [
+        ("registry.acme.com", False),
+        ("db.corp.acme.com", True),
+    ]
+    assert grant.profiles == ("none",)
     assert (grant.limits.wall_minutes, grant.limits.memory_mib) == (30, 3814)
     assert (grant.limits.disk_mib, grant.limits.turns) == (8192, 20)
     assert grant.publish.protected == ("infra/**",)
@@ -43,10 +47,12 @@ def test_a_grant_carries_all_that_a_run_needs() -> None:
     assert grant.publish.draft
 
 
-def test_a_grant_carries_model_connections_by_the_names_of_their_secrets() -> None:
-    [connection] = granted(repo="acme/web").connections
+def test_a_grant_carries_connections_by_the_names_of_their_secrets() -> None:
+    connection, database = granted(repo="acme/web").connections
+    assert (database.name, database.upstream) == ("staging-db", "db.staging.acme.internal:5432")
+    assert isinstance(connection, GrantedLlm)
     assert (connection.name, connection.secret) == ("anthropic", "ANTHROPIC_API_KEY")
-    assert (connection.header, connection.models) == ("x-api-key", ("claude-*",))
+    assert (connection.login, connection.models) == (("x-api-key", ""), ("claude-*",))
     assert granted(person="slack:U0DANA", repo="acme/api").connections == ()
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from policies.decide import decide
 from policies.model import Ask, Choice, Grant, Policy, Refusal, Rule
-from tests.unit.policies.samples import patient
+from tests.support.fuzz import patient
 
 PERSONS = ("slack:U1", "slack:U2", "github:u1")
 GROUPS = ("team", "owners")

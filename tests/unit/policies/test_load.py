@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.connection_model import HttpConnection, LlmConnection, TcpConnection
 from policies.decide import decide
 from policies.errors import PolicyFileError
 from policies.load import MAX_BYTES, load_policy
-from policies.model import Ask, LlmConnection, Refusal, TcpConnection
-from tests.unit.policies.samples import TEAM, patient, policy_of
+from policies.model import Ask, Refusal
+from tests.support.fuzz import patient
+from tests.unit.policies.samples import TEAM, policy_of
 
 
 def refused(text: str) -> str:
@@ -182,13 +184,21 @@ def test_only_owner_and_name_make_a_repository(name: str) -> None:
         ("forge: gitlab", "repos.acme/web.forge: input should be 'local' or 'github'"),
         ("default_for: [x]", "repos.acme/web: add `forge`"),
         (
-            "forge: local, egress: {profiles: [node]}",
-            "profiles[0]: there is no profile 'node': known are none",
+            "forge: local, egress: {profiles: [perl]}",
+            "profiles[0]: there is no profile 'perl': known are debian, github-read, go, n",
         ),
         ("forge: local, connections: [llm]", "connections[0]: there is no connection llm"),
         (
-            "forge: local, egress: {hosts: [{host: a.acme.com, methods: [GET]}]}",
-            "hosts[0].methods: the gateway cannot",
+            "forge: local, egress: {hosts: [{host: a.acme.com, methods: [get]}]}",
+            "hosts[0].methods[0]: write a method in capitals",
+        ),
+        (
+            "forge: local, egress: {hosts: [{host: a.acme.com, mode: splice, methods: [GET]}]}",
+            "hosts[0]: what passes unread",
+        ),
+        (
+            "forge: local, egress: {hosts: [{host: a.acme.com}, {host: a.acme.com, mode: splice}]}",
+            "hosts[1].mode: a.acme.com has another mode above",
         ),
         ("forge: local, egress: {hosts: [a.acme.com]}", "hosts[0]: write keys and values here"),
         ("forge: local, publish: {max_bytes: 5 parsecs}", "publish.max_bytes: write a size"),
@@ -202,7 +212,9 @@ def test_a_wrong_repository_is_named(body: str, said: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "*.acme.com",
+        "*.com",
+        "*.github.io",
+        "a.*.com",
         "ACME.com",
         "acme.com.",
         "localhost",
@@ -259,7 +271,64 @@ def test_a_private_model_server_may_be_an_address_without_tls() -> None:
     body = 'kind: llm, upstream: "http://10.0.0.1:8000", secret: KEY, private: true'
     connection = policy_of(f"version: 1\nconnections: {{c: {{{body}}}}}").connections["c"]
     assert isinstance(connection, LlmConnection)
-    assert (connection.header, connection.private) == ("x-api-key", True)
+    assert (connection.login, connection.private) == (("x-api-key", ""), True)
+
+
+REQUESTS = 'requests: [{methods: [GET], paths: ["/api/**"]}]'
+HTTP = f'kind: http, upstream: "https://issues.acme.com", secret: KEY, {REQUESTS}'
+LLM = 'kind: llm, upstream: "https://api.acme.com", secret: KEY'
+
+
+@pytest.mark.parametrize(
+    ("body", "where", "said"),
+    [
+        (f"{LLM}, dialect: other", "dialect", "input should be"),
+        (f"{LLM}, allow: [websearch]", "allow", "there is no feature 'websearch': known are web_search"),
+        (f"{LLM}, scheme: two words", "scheme", "write one word"),
+        (HTTP.replace("GET", "get"), "requests[0].methods", "write methods in capitals"),
+        (HTTP.replace("/api/**", "api"), "requests[0].paths", "write paths like"),
+        (HTTP.replace("/api/**", "/a/**/b"), "requests[0].paths", "write paths like"),
+        (HTTP.replace(REQUESTS, "requests: []"), "requests", "tuple should have at least 1 item"),
+        ('kind: http, upstream: "https://issues.acme.com", secret: KEY', "", "add `requests`"),
+        (f"{HTTP}, user: bot, header: x-token", "", "leave `header` and `scheme` out"),
+        (f'{HTTP}, user: "a:b"', "", "`user` has no colon"),
+        ('kind: tcp, upstream: "db.acme.com:53"', "upstream", "port 53 is taken"),
+    ],
+)  # fmt: skip
+def test_what_a_connection_cannot_be_is_said(body: str, where: str, said: str) -> None:
+    problem = refused(f"version: 1\nconnections: {{c: {{{body}}}}}")
+    assert f"connections.c.{where}".rstrip(".") in problem
+    assert said in problem
+
+
+def test_the_name_of_an_endpoint_of_ours_is_no_connections() -> None:
+    assert "git.internal is kept" in refused(f"version: 1\nconnections: {{git: {{{HTTP}}}}}")
+    assert policy_of(f"version: 1\nconnections: {{git: {{{LLM}}}}}").connections["git"]
+
+
+@pytest.mark.parametrize(
+    ("body", "login"),
+    [
+        (LLM, ("x-api-key", "")), (f"{LLM}, dialect: openai", ("authorization", "Bearer")),
+        (f"{LLM}, dialect: google", ("x-goog-api-key", "")), (f"{LLM}, header: api-key", ("api-key", "")),
+        (HTTP, ("authorization", "Bearer")), (f"{HTTP}, header: private-token", ("private-token", "")),
+        (f"{HTTP}, scheme: token", ("authorization", "token")), (f"{HTTP}, user: bot", ("authorization", "")),
+    ],
+)  # fmt: skip
+def test_how_a_secret_travels_has_a_default(body: str, login: tuple[str, str]) -> None:
+    connection = policy_of(f"version: 1\nconnections: {{c: {{{body}}}}}").connections["c"]
+    assert isinstance(connection, LlmConnection | HttpConnection)
+    assert connection.login == login
+
+
+def test_a_policy_sets_prices() -> None:
+    [price] = policy_of('version: 1\nprices: [{model: "qwen*", input: 0, output: 0.5}]').prices
+    assert (price.price().cache_write, price.price().output, price.price().known) == (0, 0.5, True)
+    problem = refused('version: 1\nprices: [{model: "x", input: -1, output: 1, over: 5}]')
+    assert "prices[0].input" in problem
+    assert "belong together" in refused(
+        'version: 1\nprices: [{model: "x", input: 1, output: 1, over: 5}]'
+    )
 
 
 def test_a_header_that_frames_a_request_carries_no_secret() -> None:

@@ -16,7 +16,7 @@ from policies.publish import (
     judge,
     rules_from_json,
 )
-from tests.unit.policies.samples import patient
+from tests.support.fuzz import patient
 
 BASE, HEAD = "a" * 40, "b" * 40
 

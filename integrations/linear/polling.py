@@ -1,0 +1,133 @@
+"""Linear asked for what is new, where it can't tell by itself: the same Inbounds as by webhook."""
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from integrations.channel import Inbound, Receive
+from integrations.errors import IntegrationError
+from integrations.linear.answers import ChangedIssue, ChangedIssues, NewSession, NewSessions
+from integrations.linear.api import Api
+from integrations.linear.documents import ISSUES_SINCE, SESSIONS_SINCE
+from integrations.linear.events import NAME, Installation
+from integrations.linear.news import from_issue, from_session
+from integrations.linear.sessions import Sessions
+from integrations.linear.workspaces import Workspace
+from integrations.notes import Notes
+
+log = structlog.get_logger()
+
+OVERLAP: Final = timedelta(minutes=2)
+"""What Linear writes late is still seen; what was seen is known by its key."""
+MAX_PAGES: Final = 100
+REMEMBERED: Final = 5000
+
+
+class Polling:
+    """Several replicas may ask: what one has stored, the store knows for all."""
+
+    def __init__(
+        self,
+        api: Api,
+        sessions: Sessions,
+        *,
+        notes: Notes,
+        receive: Receive,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._api = api
+        self._sessions = sessions
+        self._notes = notes
+        self._receive = receive
+        self._now = now
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    async def run(self, every_seconds: float) -> None:
+        """Ask until cancelled. A workspace that can't be asked does not hold up the others."""
+        while True:
+            await self.round()
+            await asyncio.sleep(every_seconds * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret
+
+    async def round(self) -> None:
+        try:
+            workspaces = await self._api.workspaces.installed()
+        except IntegrationError as error:
+            log.warning("linear_not_asked", error=str(error))
+            return
+        for workspace in workspaces:
+            try:
+                await self.ask(workspace)
+            except IntegrationError as error:
+                log.warning("linear_not_asked", workspace=workspace.url_key, error=str(error))
+
+    async def ask(self, workspace: Workspace) -> None:
+        """What is new in a workspace since it was asked last; all of it is stored before that is noted."""
+        name = f"{NAME}:cursor:{workspace.organization_id}"
+        now = self._now()
+        known = await self._notes.get(name)
+        cursor = datetime.fromisoformat(known) if known else now
+        since, us = cursor - OVERLAP, workspace.installation
+        # Newest first by Linear: the oldest is received first.
+        sessions = [session async for session in self._new_sessions(us, since)][::-1]
+        issues = [issue async for issue in self._changed_issues(us, since)][::-1]
+        for session in sessions:
+            for inbound in from_session(session, us, since=since, now=now):
+                await self._take(inbound)
+        for issue in issues:
+            for inbound in from_issue(issue, us, now=now):
+                await self._take(inbound)
+        # By Linear's clock, not ours: how far they are apart does not matter.
+        seen = [session.updated_at for session in sessions]
+        seen += [issue.updated_at for issue in issues]
+        await self._notes.put(name, max([cursor, *seen]).isoformat())
+
+    async def _take(self, inbound: Inbound) -> None:
+        if inbound.semantic_key in self._seen:
+            return
+        await self._receive(await self._sessions.placed(inbound))
+        self._seen[inbound.semantic_key] = None
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+
+    async def _new_sessions(self, us: Installation, since: datetime) -> AsyncIterator[NewSession]:
+        after: str | None = None
+        for _ in range(MAX_PAGES):
+            answer = await self._api.ask(
+                us.organization_id,
+                SESSIONS_SINCE,
+                NewSessions,
+                since=since.isoformat(),
+                after=after,
+            )
+            page = answer.agent_sessions
+            for session in page.nodes:
+                if session.updated_at < since:
+                    return
+                yield session
+            if not page.page_info.has_next_page:
+                return
+            after = page.page_info.end_cursor
+
+    async def _changed_issues(
+        self, us: Installation, since: datetime
+    ) -> AsyncIterator[ChangedIssue]:
+        after: str | None = None
+        for _ in range(MAX_PAGES):
+            answer = await self._api.ask(
+                us.organization_id,
+                ISSUES_SINCE,
+                ChangedIssues,
+                since=since.isoformat(),
+                after=after,
+            )
+            page = answer.issues
+            for issue in page.nodes:
+                yield issue
+            if not page.page_info.has_next_page:
+                return
+            after = page.page_info.end_cursor
