@@ -17,6 +17,7 @@ from tests.support.slack_limits import parsed, problem_of_message, problem_of_vi
 
 BOT_TOKEN = "xoxb-stand-in"
 APP_TOKEN = "xapp-stand-in"
+CLIENT_SECRET = "client-secret"
 TEAM, BOT_USER, BOT_ID = "T0ACME", "U0ERRAND", "B0ERRAND"
 ALL_SCOPES = ",".join(SCOPES)
 
@@ -55,6 +56,8 @@ class SlackApi:
     paces: dict[str, float] = field(default_factory=dict)
     """Seconds that must lie between two calls of a method."""
     clock: Callable[[], float] = time.monotonic
+    used: list[str] = field(default_factory=list)
+    """The tokens of the calls."""
     limited: list[str] = field(default_factory=list)
     """Calls that came too soon."""
     _last: dict[str, float] = field(default_factory=dict)
@@ -70,6 +73,11 @@ class SlackApi:
     prompts: dict[str, Json] = field(default_factory=dict)
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     """What can be downloaded: its media type and bytes, by name."""
+    rotates: bool = True
+    """Tokens end after twelve hours."""
+    issued: dict[str, str] = field(default_factory=dict)
+    """Workspaces by the tokens that were given out for them."""
+    refreshes: dict[str, str] = field(default_factory=dict)
     uploads: list[Json] = field(default_factory=list)
     uploaded: bytes = b""
     replies_to: dict[str, Json] = field(default_factory=dict)
@@ -129,6 +137,7 @@ class SlackApi:
                 Fault(status=429, code="ratelimited", retry_after=str(math.ceil(wait)))
             )
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        self.used.append(token)
         answer = self._answer(name, args, token)
         self.changed.set()
         if fault is not None:
@@ -158,9 +167,12 @@ class SlackApi:
         )
 
     def _answer(self, name: str, args: Json, token: str) -> Json:
+        if name == "oauth.v2.access":
+            return self._granted(args)
         if token in self.revoked:
             return {"ok": False, "error": "token_revoked"}
-        if token != (APP_TOKEN if name == "apps.connections.open" else BOT_TOKEN):
+        known = {APP_TOKEN} if name == "apps.connections.open" else {BOT_TOKEN, *self.issued}
+        if token not in known:
             return {"ok": False, "error": "invalid_auth"}
         answers: dict[str, Callable[[Json], Json]] = {
             "auth.test": self._auth_test,
@@ -184,6 +196,29 @@ class SlackApi:
         if name not in answers:
             return {"ok": False, "error": "unknown_method"}
         return answers[name](args)
+
+    def _granted(self, args: Json) -> Json:
+        """Codes name the workspace that they are for; a refresh token works once."""
+        if args["client_secret"] != CLIENT_SECRET:
+            return {"ok": False, "error": "bad_client_secret"}
+        if args.get("grant_type") == "refresh_token":
+            team = self.refreshes.pop(str(args["refresh_token"]), None)
+        else:
+            team = str(args["code"]) if str(args["code"]).startswith("T") else None
+        if team is None:
+            return {"ok": False, "error": "invalid_code"}
+        number = len(self.issued) + 1
+        token, refresh = f"xoxe.xoxb-{team}-{number}", f"xoxe-{number}"
+        self.issued[token] = team
+        granted: Json = {
+            "ok": True, "access_token": token, "token_type": "bot", "scope": ALL_SCOPES,
+            "bot_user_id": BOT_USER, "app_id": "A0ERRAND", "team": {"id": team, "name": f"Team {team}"},
+            "enterprise": None, "authed_user": {"id": "U0DANA"}, "is_enterprise_install": False,
+        }  # fmt: skip
+        if self.rotates:
+            self.refreshes[refresh] = team
+            granted |= {"refresh_token": refresh, "expires_in": 43200}
+        return granted
 
     def _auth_test(self, args: Json) -> Json:
         return {
