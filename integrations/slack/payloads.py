@@ -34,12 +34,12 @@ class Choice(Read):
 class Action(Read):
     action_id: str
     action_ts: str = ""
-    value: str = ""
+    value: str | None = None
     selected_option: Choice | None = None
 
     @property
     def said(self) -> str:
-        return self.selected_option.value if self.selected_option else self.value
+        return (self.selected_option.value if self.selected_option else self.value) or ""
 
 
 class Container(Read):
