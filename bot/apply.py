@@ -23,6 +23,7 @@ from bot.store.rows import RunRow, TaskRow
 from bot.tasks import end_round
 from policies.model import Policy
 from runner.protocol import (
+    Brokered,
     CommandSeen,
     Egress,
     EventRecord,
@@ -168,6 +169,17 @@ class Applier:
             case Egress() as egress:
                 await self._put_on_record(tx, item, egress)
                 await self._ask(tx, item, egress, now)
+            case Brokered() as brokered:
+                await record(
+                    tx,
+                    now=item.at,
+                    actor="broker",
+                    action="command",
+                    task=item.run.task,
+                    decision=brokered.verdict,
+                    fence=item.run.fence,
+                    **brokered.model_dump(mode="json", exclude={"kind", "verdict"}),
+                )
             case Traffic() | Remark() as told:
                 await self._put_on_record(tx, item, told)
             case Finished() as finished:
@@ -181,7 +193,7 @@ class Applier:
         await record(
             tx,
             now=item.at,
-            actor=item.source,
+            actor=item.source if isinstance(told, Remark) else "gateway",
             action=told.kind,
             task=item.run.task,
             decision=told.verdict if isinstance(told, Egress) else "",

@@ -57,6 +57,8 @@ async def examine(settings: Settings, *, part: Part = "up") -> list[Finding]:
     }
     wanted = [(n, check, good) for n, (parts, check, good) in checks.items() if part in parts]
     findings = [await _look(name, check(settings), good) for name, check, good in wanted]
+    if part != "serve":
+        findings += await _hardening(settings)
     return findings if part == "work" else findings + await _outside(settings)
 
 
@@ -107,6 +109,16 @@ async def _redis(settings: Settings) -> list[str]:
 async def _docker(settings: Settings) -> list[str]:
     with closing(open_sandboxes(settings)) as backend:
         return await backend.check()
+
+
+async def _hardening(settings: Settings) -> list[Finding]:
+    """Advice: nothing of it stops the work. Nothing, if Docker does not answer, which is said already."""
+    with closing(open_sandboxes(settings)) as backend:
+        try:
+            found = await backend.remarks()
+        except RunnerError:
+            return []
+    return [Finding(part="hardening", ok=True, text="; ".join(found) or "as hard as we know how")]
 
 
 async def _serve(settings: Settings) -> list[str]:

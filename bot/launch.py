@@ -35,6 +35,7 @@ def launch_of(
         egress=(*grant.egress, *opened),
         profiles=grant.profiles,
         connections=grant.connections,
+        reads=grant.reads,
         spent_usd=spent_usd,
         limits=RunLimits(
             wall_seconds=limits.wall_minutes * 60,
@@ -51,5 +52,8 @@ def launch_of(
             max_bytes=grant.publish.max_bytes,
             max_commits=grant.publish.max_commits,
         ),
+        runtime=grant.runtime,
+        denied_commands=grant.denied_commands,
+        brokered_commands=grant.brokered_commands,
         requester=task.requester_name,
     )

@@ -21,6 +21,7 @@ from integrations.github.config import GitHubConfig
 from integrations.linear.config import LinearConfig
 from integrations.slack.config import SlackConfig
 from policies.connections import is_header_value
+from runner.protocol import Runtime
 
 PREFIX = "ERRAND_"
 ENV_FILE = ".env"
@@ -52,6 +53,8 @@ class WorkSettings(BaseModel):
     """Shared by `serve` and `work`; made in the data directory if not set."""
     slots: int = Field(default=4, ge=1, le=200)
     """Runs at once on this host."""
+    runtime: Runtime = "runc"
+    """What keeps agents from this host at least: `runc`, or `runsc` (gVisor). A policy can demand more, not less."""
     docker_host: str = ""
     """As Docker's own DOCKER_HOST, which counts if this is empty; else the local socket."""
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from bot.alone import alone
 from bot.apply import Applier
 from bot.branches import Branches
+from bot.broker import Broker
 from bot.bus import Bus
 from bot.completion import Completer
 from bot.desk import Desk
@@ -34,8 +35,11 @@ from integrations.channel import Channel
 from integrations.console.channel import ConsoleChannel
 from integrations.forge import Forge
 from integrations.github.forge import GitHubForge
+from integrations.github.reading import GitHubReading
 from integrations.linear.channel import LinearChannel
 from integrations.localforge.forge import LocalForge
+from integrations.localforge.reading import LocalReading
+from integrations.reading import Reading
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
@@ -136,6 +140,16 @@ def open_forges(settings: Settings) -> dict[str, Forge]:
     else:
         log.info("forge_off", forge="github", hint="set ERRAND_GITHUB__TOKEN to turn it on")
     return forges
+
+
+def open_readings(settings: Settings) -> dict[str, Reading]:
+    """What can be read of each forge, for the broker."""
+    readings: dict[str, Reading] = {
+        "local": LocalReading(settings.data_dir / "forge", settings.public_url)
+    }
+    if settings.github is not None:
+        readings["github"] = GitHubReading(settings.github)
+    return readings
 
 
 @asynccontextmanager
@@ -246,6 +260,7 @@ def _app(parts: _Opened, *, intake: Intake, handed_in: HandIns, pages: PageLinks
         token=worker_token(settings),
         installation=settings.installation,
         branches=Branches(store=store, forges=forges, root=settings.data_dir / PUBLISH),
+        broker=Broker(readings=open_readings(settings)),
     )
     routers = [channel.routes(intake.receive) for channel in parts.channels.values()]
     routers += [forge.routes() for forge in forges.values()]

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from bot.approvals import opened
 from bot.branches import Branches
+from bot.broker import Broker
 from bot.handin import HandIn, HandIns, TooLargeError
 from bot.launch import launch_of
 from bot.progress import spent_in
@@ -20,7 +21,8 @@ from bot.store.engine import Store
 from bot.store.rows import TaskRow
 from integrations.errors import RejectedError
 from integrations.forge import Forge
-from runner.protocol import Launch, RunKey
+from policies.model import Grant, RepoRead
+from runner.protocol import Answered, Asked, Launch, RunKey
 
 Authorization = Annotated[str, Header()]
 
@@ -29,7 +31,7 @@ Authorization = Annotated[str, Header()]
 class WorkerApi:
     """Routes under `/worker`.
 
-    401 without the token, 404 for an unknown task, 409 for a run that is not current, 413 for too much.
+    401 without the token, 403 for a repository that the run may not read, 404 for an unknown task, 409 for a run that is not current, 413 for too much.
     """
 
     store: Store
@@ -38,18 +40,20 @@ class WorkerApi:
     token: SecretStr
     installation: str
     branches: Branches
+    broker: Broker
 
     def routes(self) -> APIRouter:
         router = APIRouter(prefix="/worker/runs/{task}/{fence}", include_in_schema=False)
         router.get("")(self.launch)
         router.post("/access")(self.access)
+        router.post("/command")(self.command)
         router.put("/bundle", status_code=204, response_class=Response)(self.bundle)
         router.put("/transcript", status_code=204, response_class=Response)(self.transcript)
         return router
 
     async def launch(self, task: str, fence: int, authorization: Authorization = "") -> Launch:
         row = await self._current(task, fence, authorization)
-        base = await self._forge(row).default_branch(row.repo)
+        base = await self._forge(row.forge).default_branch(row.repo)
         row = await self.branches.settle(row)
         async with self.store.read() as conn:
             before = [r for r in await runs.of_task(conn, row.id) if r.fence < row.fence]
@@ -65,12 +69,24 @@ class WorkerApi:
         )
 
     async def access(
-        self, task: str, fence: int, authorization: Authorization = ""
+        self, task: str, fence: int, repo: str | None = None, authorization: Authorization = ""
     ) -> dict[str, str | None]:
+        """To the task's repository, or to another that its grant lets it read."""
         row = await self._current(task, fence, authorization)
-        granted = await self._forge(row).access(row.repo, write=False)
+        wanted = _readable(row, repo or row.repo)
+        granted = await self._forge(wanted.forge).access(wanted.repo, write=False)
         header = granted.header.get_secret_value() if granted.header else None
         return {"url": granted.url, "header": header}
+
+    async def command(
+        self, task: str, fence: int, request: Request, authorization: Authorization = ""
+    ) -> Answered:
+        row = await self._current(task, fence, authorization)
+        try:
+            asked = Asked.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise HTTPException(422, "that is no command") from error
+        return await self.broker.run(row, asked)
 
     async def bundle(
         self,
@@ -98,10 +114,10 @@ class WorkerApi:
         except TooLargeError as error:
             raise HTTPException(413, str(error)) from error
 
-    def _forge(self, row: TaskRow) -> Forge:
-        if row.forge not in self.forges:
-            raise RejectedError(row.forge, "the forge is not switched on here")
-        return self.forges[row.forge]
+    def _forge(self, name: str) -> Forge:
+        if name not in self.forges:
+            raise RejectedError(name, "the forge is not switched on here")
+        return self.forges[name]
 
     async def _current(self, task: str, fence: int, authorization: str) -> TaskRow:
         expected = f"Bearer {self.token.get_secret_value()}"
@@ -115,3 +131,11 @@ class WorkerApi:
             at = f"the task is at run {row.fence}, {row.state}"
             raise HTTPException(409, f"run {fence} is not current: {at}")
         return row
+
+
+def _readable(row: TaskRow, repo: str) -> RepoRead:
+    own = RepoRead(forge=row.forge, repo=row.repo)
+    for found in (own, *Grant.model_validate(row.grant).reads):
+        if found.repo == repo:
+            return found
+    raise HTTPException(403, "the run may not read that repository")

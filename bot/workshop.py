@@ -51,6 +51,7 @@ async def open_worker(settings: Settings, *, redis_url: str) -> AsyncIterator[Wo
                 images={name: image_tag(name) for name in IMAGES},
                 secrets=settings.secrets,
                 slots=settings.work.slots,
+                runtime=settings.work.runtime,
                 version=version("errand"),
             ),
             backend=backend,
@@ -67,4 +68,4 @@ async def prepare_images(
 
 
 def open_sandboxes(settings: Settings) -> DockerBackend:
-    return DockerBackend(settings.docker_host)
+    return DockerBackend(settings.docker_host, runtime=settings.work.runtime)

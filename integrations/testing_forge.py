@@ -1,12 +1,14 @@
 """A forge for tests: pull requests in memory, repositories wherever the test put them; fails when told to."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastapi import APIRouter
 
 from integrations.errors import AuthError, IntegrationError, RejectedError
 from integrations.forge import GitAccess, Pull, PullDraft
+from integrations.reading import Check, Discussion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,3 +128,36 @@ class FakeForge:
 def _done(fault: _Fault | None) -> None:
     if fault is not None:
         raise fault.error
+
+
+@dataclass
+class FakeReading:
+    """What can be read, by repository and number."""
+
+    pulls: dict[tuple[str, int], Discussion] = field(default_factory=dict)
+    issues: dict[tuple[str, int], Discussion] = field(default_factory=dict)
+    patches: dict[tuple[str, int], str] = field(default_factory=dict)
+    runs: dict[tuple[str, int], list[Check]] = field(default_factory=dict)
+
+    async def pull(self, repo: str, number: int, *, comments: bool) -> Discussion:
+        return _said(self.pulls, repo, number, comments=comments)
+
+    async def diff(self, repo: str, number: int) -> str:
+        _said(self.pulls, repo, number, comments=False)
+        return self.patches.get((repo, number), "")
+
+    async def checks(self, repo: str, number: int) -> list[Check]:
+        _said(self.pulls, repo, number, comments=False)
+        return self.runs.get((repo, number), [])
+
+    async def issue(self, repo: str, number: int, *, comments: bool) -> Discussion:
+        return _said(self.issues, repo, number, comments=comments)
+
+
+def _said(
+    there: Mapping[tuple[str, int], Discussion], repo: str, number: int, *, comments: bool
+) -> Discussion:
+    if (repo, number) not in there:
+        raise RejectedError("fake", f"{repo} has no {number}")
+    found = there[(repo, number)]
+    return found if comments else found.model_copy(update={"comments": ()})

@@ -20,7 +20,7 @@ from policies.prices import Price
 
 MODEL_DOMAIN: Final = "llm.internal"
 DOMAIN: Final = "internal"
-RESERVED: Final = frozenset({"git", "llm"})
+RESERVED: Final = frozenset({"broker", "git", "llm"})
 """Names that are endpoints of Errand's own."""
 DNS_PORT: Final = 53
 """The acceptor answers there itself."""

@@ -17,6 +17,7 @@ from policies.model import (
     Policy,
     Refusal,
     RepoPolicy,
+    RepoRead,
     Rule,
 )
 from policies.names import is_agent, is_repo, plain_place
@@ -258,8 +259,12 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         egress=described.egress.hosts,
         profiles=described.egress.profiles,
         connections=_connections(policy, described),
+        reads=tuple(RepoRead(forge=policy.repos[r].forge, repo=r) for r in described.reads),
         limits=_limits(policy),
         publish=GrantPublish(**described.publish.model_dump()),
+        runtime=described.sandbox.runtime,
+        denied_commands=described.commands.deny,
+        brokered_commands=described.commands.broker,
         follow=tuple(place for place in described.follow if place != ask.where),
         review_state=described.review_state,
     )

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from policies.addresses import is_nameable
+
 Scheme = Literal["http", "https"]
 Mode = Literal["inspect", "splice"]
 
@@ -85,6 +87,8 @@ class HostRule:
     mode: Mode = "inspect"
     private: bool = False
     """The name may resolve to a private address."""
+    addresses: frozenset[str] = frozenset()
+    """Those it may resolve to although they are not public, as `is_nameable` wants them."""
     upload: int | None = None
     """Bytes that a run may send there; None leaves it to what the rule is for."""
     source: Literal["egress", "allowed"] = "egress"
@@ -100,6 +104,11 @@ class HostRule:
             return self.upload
         reading = self.methods is not None and self.methods <= _READING
         return READING_UPLOAD_BYTES if reading else UPLOAD_BYTES
+
+    @property
+    def reaches_inside(self) -> bool:
+        """The name may lead to what is not public."""
+        return self.private or bool(self.addresses)
 
     @property
     def closeness(self) -> int:
@@ -135,7 +144,8 @@ class Allow:
     mode: Mode = "inspect"
     rule: str
     private: bool
-    """Pass it to `refused_address` for every address that the name resolves to."""
+    addresses: frozenset[str] = frozenset()
+    """Pass both to `refused_address` for every address that the name resolves to."""
     upload: int = UPLOAD_BYTES
     """Bytes that a run may send to this host."""
 
@@ -218,6 +228,7 @@ def _allow(rule: HostRule, *, host: str, scheme: str, port: int) -> Allow:
         mode=rule.mode if scheme == "https" else "inspect",
         rule=rule.name,
         private=rule.private,
+        addresses=rule.addresses,
         upload=rule.upload_bytes,
     )
 
@@ -254,10 +265,12 @@ def rule_from_json(
     host, mode, private = data.get("host"), data.get("mode", "inspect"), data.get("private", False)
     ports, upload = _ports(data.get("ports")), data.get("upload")
     methods, paths = _texts(data.get("methods")), _texts(data.get("paths"))
+    addresses = _texts(data.get("addresses", []))
     right = (
         isinstance(host, str) and is_host_pattern(host),
         mode in ("inspect", "splice"),
         isinstance(private, bool),
+        bool(addresses is not None and addresses is not False and all(map(is_nameable, addresses))),
         ports is not None,
         upload is None or (type(upload) is int and upload >= 0),
         methods is None or (methods is not False and all(map(METHOD.fullmatch, methods))),
@@ -272,6 +285,7 @@ def rule_from_json(
         paths=None if paths is None else paths or (),
         mode="splice" if mode == "splice" else "inspect",
         private=private is True,
+        addresses=frozenset(addresses or ()),
         upload=upload,
         source=source,
     )

@@ -19,10 +19,12 @@ from pydantic import (
     model_validator,
 )
 
+from policies.addresses import is_nameable
 from policies.egress import METHOD, is_path_pattern, parse_port
 from policies.names import Host, Size
 
 _HTTP_PORT = 80
+_DNS_PORT = 53
 _GIB = 1024**3
 
 
@@ -34,8 +36,11 @@ def _port(value: object) -> object:
 
 
 def _known_port(text: str) -> str:
-    if parse_port(text) is None:
+    port = parse_port(text)
+    if port is None:
         raise ValueError('write a port like 8443 (TLS), or "http:8080" for one without TLS')
+    if port[1] == _DNS_PORT:
+        raise ValueError(f"port {_DNS_PORT} is where a run's names are answered; use another one")
     return text
 
 
@@ -54,6 +59,15 @@ def _path(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    if not is_nameable(text):
+        raise ValueError(
+            "write a private address like 10.1.2.3 (public ones need no word, metadata services and multicast stay closed)"
+        )
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
 Port = Annotated[str, BeforeValidator(_port), AfterValidator(_known_port)]
 Method = Annotated[str, AfterValidator(_method)]
 Path = Annotated[str, AfterValidator(_path)]
@@ -74,6 +88,8 @@ class EgressRule(BaseModel):
     ports: tuple[Port, ...] = Field(default=("https:443", "http:80"), min_length=1)
     private: bool = Field(default=False, strict=True)
     """The name may resolve to a private address."""
+    addresses: tuple[Address, ...] = ()
+    """Single addresses that the name may resolve to although they are not public; closer than `private`."""
     upload: Size | None = Field(default=None, ge=0, le=1024 * _GIB)
     """Bytes that a run may send there; None: 50 MB, or 5 MB where it may only read."""
 
@@ -94,8 +110,9 @@ class EgressRule(BaseModel):
         return data
 
 
-def _reading(host: str, *ports: str) -> EgressRule:
-    return EgressRule(host=host, methods=("GET", "HEAD"), ports=ports or ("https:443",))
+def _reading(host: str, *ports: str, addresses: tuple[str, ...] = ()) -> EgressRule:
+    ports = ports or ("https:443",)
+    return EgressRule(host=host, methods=("GET", "HEAD"), ports=ports, addresses=addresses)
 
 
 FROM_IMAGE = frozenset({"python", "node", "debian"})
@@ -162,13 +179,16 @@ def _of_image(entries: object) -> tuple[EgressRule, ...]:
 
 
 def _entry(entry: object) -> EgressRule | None:
-    """A host, or `{"host": ..., "scheme": "http", "port": 8080}`."""
+    """A host, or `{"host": ..., "scheme": "http", "port": 8080, "addresses": ["10.1.2.3"]}`."""
     fields = {"host": entry} if isinstance(entry, str) else entry
     if not isinstance(fields, dict) or fields.get("scheme", "https") not in ("http", "https"):
         return None
     scheme = fields.get("scheme", "https")
     port = fields.get("port", _HTTP_PORT if scheme == "http" else 443)
+    addresses = fields.get("addresses", ())
+    if not isinstance(addresses, list | tuple):
+        return None
     try:
-        return _reading(fields.get("host", ""), f"{scheme}:{port}")
+        return _reading(fields.get("host", ""), f"{scheme}:{port}", addresses=tuple(addresses))
     except ValidationError:
         return None

@@ -19,6 +19,7 @@ from policies.connections import RESERVED, is_endpoint_name
 from policies.hosts import PROFILES, EgressRule
 from policies.names import (
     AgentOrAll,
+    Command,
     Count,
     Glob,
     Name,
@@ -73,6 +74,26 @@ class PublishPolicy(_Value):
     draft: bool = Field(default=False, strict=True)
 
 
+class SandboxPolicy(_Value):
+    runtime: Literal["runc", "runsc"] = "runc"
+    """`runsc` is gVisor; a worker that has none refuses the task."""
+
+
+class CommandPolicy(_Value):
+    deny: tuple[Command, ...] = ()
+    """Names of programs that are masked, wherever the image has them."""
+    broker: tuple[Literal["gh"], ...] = ()
+    """Programs of which `serve` runs the reading half, for the repository's own."""
+
+    @model_validator(mode="after")
+    def _either_or(self) -> Self:
+        if both := sorted({*self.deny} & {*self.broker}):
+            raise PydanticCustomError(
+                "both", "{text}", {"text": f"{both[0]} is denied and brokered"}
+            )
+        return self
+
+
 class RepoPolicy(_Value):
     forge: Literal["local", "github"]
     default_for: tuple[Place, ...] = ()
@@ -83,7 +104,11 @@ class RepoPolicy(_Value):
     """Where a ticket goes when its pull request is open, by the name of the state."""
     egress: RepoEgress = RepoEgress()
     connections: tuple[Name, ...] = ()
+    reads: tuple[RepoName, ...] = ()
+    """Other repositories of this policy that its runs may fetch."""
     publish: PublishPolicy = PublishPolicy()
+    sandbox: SandboxPolicy = SandboxPolicy()
+    commands: CommandPolicy = CommandPolicy()
 
 
 class Limits(_Value):
@@ -126,7 +151,7 @@ class Policy(_Value):
     @model_validator(mode="after")
     def _refer_to_what_is_there(self) -> Self:
         problems = [*self._rule_problems(), *self._repo_problems(), *self._default_problems()]
-        problems += self._follow_problems()
+        problems += [*self._follow_problems(), *self._read_problems()]
         if problems := [*problems, *self._connection_problems()]:
             raise PydanticCustomError(
                 "dangling", "{text}", {"problems": problems, **_said(problems)}
@@ -155,6 +180,12 @@ class Policy(_Value):
             for i, rule in enumerate(repo.egress.hosts):
                 if modes.setdefault(rule.host, rule.mode) != rule.mode:
                     yield (*at, "egress", "hosts", i, "mode"), f"{rule.host} has another mode above"
+
+    def _read_problems(self) -> Iterator[tuple[Loc, str]]:
+        for name, repo in self.repos.items():
+            for i, other in enumerate(repo.reads):
+                if other not in self.repos or other == name:
+                    yield ("repos", name, "reads", i), f"{other} is not another one under `repos`"
 
     def _connection_problems(self) -> Iterator[tuple[Loc, str]]:
         for name, connection in self.connections.items():
@@ -235,6 +266,14 @@ class GrantPublish(_Value):
     draft: bool
 
 
+class RepoRead(_Value):
+    """A repository that may be fetched, and no more."""
+
+    forge: str
+    repo: str
+    """owner/name"""
+
+
 class Grant(_Value):
     """What a decision allows. `agents` may be `("*",)`: every agent of the catalogue."""
 
@@ -252,8 +291,12 @@ class Grant(_Value):
     profiles: tuple[str, ...] = ()
     """Named lists of hosts; what is in them, the worker says."""
     connections: tuple[GrantedConnection, ...] = ()
+    reads: tuple[RepoRead, ...] = ()
     limits: GrantLimits
     publish: GrantPublish
+    runtime: Literal["runc", "runsc"] = "runc"
+    denied_commands: tuple[str, ...] = ()
+    brokered_commands: tuple[str, ...] = ()
     follow: tuple[str, ...] = ()
     review_state: str = ""
 

@@ -17,10 +17,13 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _AGENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _REPO = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
 _SECRET = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
+_COMMAND = re.compile(r"(?!\.)[A-Za-z0-9._+\[-]{1,64}")
 _SIZE = re.compile(r"([0-9]{1,15}) ?([kmgt]i?b|b)", re.IGNORECASE)
 _PLACE_OF_SERVER = re.compile(r"([^:/]+):([1-9][0-9]{0,4})")
 
 _HIGHEST_PORT = 65535
+NEEDED = frozenset({"bash", "env", "git", "python3", "sh"})
+"""Programs that the steps around an agent are made of."""
 
 _UNITS = {
     "b": 1,
@@ -79,6 +82,14 @@ def _repo(text: str) -> str:
 
 def _repo_or_all(text: str) -> str:
     return text if text == "*" else _repo(text)
+
+
+def _command(text: str) -> str:
+    if not _COMMAND.fullmatch(text):
+        raise ValueError("write the name of a program, like curl: no path, no arguments")
+    if text in NEEDED:
+        raise ValueError(f"a run cannot do without {text}: {', '.join(sorted(NEEDED))} stay")
+    return text
 
 
 def _host(text: str) -> str:
@@ -160,6 +171,7 @@ Name = Annotated[str, AfterValidator(_name)]
 AgentOrAll = Annotated[str, AfterValidator(_agent)]
 RepoName = Annotated[str, AfterValidator(_repo)]
 RepoOrAll = Annotated[str, AfterValidator(_repo_or_all)]
+Command = Annotated[str, AfterValidator(_command)]
 Host = Annotated[str, AfterValidator(_host)]
 SecretName = Annotated[str, AfterValidator(_secret)]
 Header = Annotated[str, AfterValidator(_header)]

@@ -13,7 +13,7 @@ from runner.errors import SandboxLostError
 from runner.guard import allow_message, policy_message
 from runner.narration import COMMAND_KEY, POLICY_KEY, SETTLE_KEY, Narration
 from runner.outlet import Outlet
-from runner.protocol import Command, Finished, Launch
+from runner.protocol import Answered, Asked, Command, Finished, Launch
 from runner.rundir import Prepared, transcript_line
 from runner.sandbox import Line, Role, Sandbox
 from runner.station import Pace
@@ -39,9 +39,12 @@ class Attendance:
     pace: Pace
     began: Callable[[Line], Awaitable[None]]
     """Called with the first line of the agent's container, before anything is told of it."""
+    ask: Callable[[Asked], Awaitable[Answered]]
+    """Has a command run by `serve`."""
     stopped: Callable[[], None]
     """Called while the session waits for a stopped agent to answer."""
     _sent: set[str] = field(default_factory=set)
+    _asks: asyncio.Queue[tuple[int, Asked]] = field(default_factory=asyncio.Queue)
     _deaf: bool = False
     """The agent's container takes no more lines; its transcript may still hold some."""
 
@@ -57,6 +60,7 @@ class Attendance:
                     group.create_task(self._guard()),
                     group.create_task(self._watch("acceptor")),
                     group.create_task(self._pass_on()),
+                    group.create_task(self._broker()),
                 ]
                 spent = group.create_task(self.narration.exhausted.wait())
                 verdict = await self._ended(group.create_task(self._attend()), spent)
@@ -126,6 +130,17 @@ class Attendance:
                 return
             self._sent.add(key)
 
+    async def _broker(self) -> None:
+        """After a re-attach, questions are asked again: they only read, and the gateway takes the first answer."""
+        while True:
+            ident, asked = await self._asks.get()
+            answered = await self.ask(asked)
+            msg = {"do": "answer", "id": ident, **answered.model_dump(mode="json")}
+            try:
+                await self.sandbox.send("gateway", key=f"answer:{ident}", to="init", msg=msg)
+            except SandboxLostError:
+                return
+
     async def _guard(self) -> None:
         # A gateway that has ended takes no policy, and its transcript says why it ended.
         with contextlib.suppress(SandboxLostError):
@@ -136,6 +151,8 @@ class Attendance:
         async with aclosing(self._lines(role)) as lines:
             async for line in lines:
                 await self.outlet.put(self.narration.feed(role, line))
+                if role == "gateway" and line.kind == "ask":
+                    self._asks.put_nowait(_asked(line))
                 if line.kind == "fatal":
                     reason = (line.model_extra or {}).get("reason")
                     raise SandboxLostError(f"the {role} gave up: {reason}")
@@ -203,6 +220,11 @@ class Attendance:
         status = await self.sandbox.exit_status(role)
         hint = ": out of memory, or killed" if status == _KILLED else ""
         return f"the {role}'s container ended with status {status}{hint}"
+
+
+def _asked(line: Line) -> tuple[int, Asked]:
+    fields = line.model_extra or {}
+    return int(fields["id"]), Asked(tool=fields["tool"], argv=tuple(fields["argv"]))
 
 
 def _message(command: Command) -> tuple[Role, dict[str, Any]]:

@@ -21,6 +21,8 @@ _CALL_SECONDS: Final = 60
 _POOL: Final = 256
 _OURS: Final = re.compile(r"\berrand-([a-z][a-z0-9-]*):")
 
+_RUNTIME: Final = re.compile(r"runtime\b.*\brunsc\b", re.IGNORECASE)
+
 
 class Engine:
     """One client per backend. `docker_host` as in DOCKER_HOST; None is the local socket."""
@@ -79,6 +81,11 @@ def sentence(exc: Exception) -> str:
             return f"the image is not on this Docker host: {said}; `{make}` makes it"
         case NotFound():
             return f"Docker does not have it: {_said(exc)}"
+        case APIError() if _RUNTIME.search(_said(exc)):
+            return (
+                f"Docker refused: {_said(exc)}; install gVisor on this host and register it with Docker as `runsc` "
+                "(docs/security.md), or let policy and ERRAND_WORK__RUNTIME not demand it"
+            )
         case APIError():
             return f"Docker refused: {_said(exc)}"
         case requests.Timeout():

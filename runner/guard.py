@@ -31,6 +31,8 @@ def policy_message(
         "seconds": launch.limits.wall_seconds,
         "connections": [_connection(found, secrets) for found in launch.connections],
         "budget": {"limit_usd": launch.limits.cost_usd, "spent_usd": launch.spent_usd},
+        "broker": list(launch.brokered_commands),
+        "reads": [read.repo for read in launch.reads],
         "publish": launch.publish.model_dump(mode="json"),
         "repo": launch.repo,
         "branch": launch.branch,

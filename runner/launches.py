@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
-from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.connections import ArqRedis
 from arq.worker import Retry, Worker, func
+from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from runner import keys
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 JOB_SECONDS: Final = 20
 JOBS_AT_ONCE: Final = 4
 POLL_SECONDS: Final = 0.05
+CONNECT_SECONDS: Final = 1
 RESTART_SECONDS: Final = 1.0
 EXPIRES_MS: Final = 7 * 86_400_000
 # A launch that has to wait is no failed launch.
@@ -34,7 +36,7 @@ class Launches:
     """Call `run`; jobs are picked only while `picking`."""
 
     def __init__(self, *, redis_url: str, host: str, pool: str, begin: Begin) -> None:
-        self._settings = RedisSettings.from_dsn(redis_url)
+        self._redis_url = redis_url
         self._host = host
         self._pool = pool
         self._begin = begin
@@ -57,8 +59,11 @@ class Launches:
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _serve_queue(self) -> None:
-        pool = await create_pool(
-            self._settings, job_serializer=keys.serialize, job_deserializer=keys.deserialize
+        # Not arq's `create_pool`: cancelled at its first ping, it would leave a connection that nobody can close.
+        pool = ArqRedis(
+            ConnectionPool.from_url(self._redis_url, socket_connect_timeout=CONNECT_SECONDS),
+            job_serializer=keys.serialize,
+            job_deserializer=keys.deserialize,
         )
         worker = self._worker = self._new_worker(pool)
         worker.allow_pick_jobs = self._picking

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from policies.model import RepoRead
 from runner import repo_settings
 from runner.errors import WorkspaceError
 from runner.git import Git
@@ -43,16 +44,8 @@ class Mirrors:
 
     async def refresh(self, launch: Launch, access: GitAccess) -> Checkout:
         """Fetch every branch, and say where the run starts. Safe twice."""
-        path = self._path(launch.forge, launch.repo)
-        async with _locked(path):
-            git = await _ready(path)
-            await git.fetch(
-                access.url,
-                header=access.header.get_secret_value() if access.header else None,
-                refspecs=["+refs/heads/*:refs/heads/*"],
-                prune=True,
-                timeout=FETCH_SECONDS,
-            )
+        path = self.path(launch.forge, launch.repo)
+        async with _fetched(path, access) as git:
             base = await git.rev_parse(f"refs/heads/{launch.base_branch}")
             branch = await git.rev_parse(f"refs/heads/{launch.branch}") if launch.resume else None
             if base is None:
@@ -60,16 +53,33 @@ class Mirrors:
             settings = await git.show(base, repo_settings.FILE)
         return Checkout(mirror=path, base_commit=branch or base, settings=settings)
 
-    def path(self, launch: Launch) -> Path:
-        return self._path(launch.forge, launch.repo)
+    async def fetch(self, read: RepoRead, access: GitAccess) -> None:
+        """Every branch of a repository that is only read. Safe twice."""
+        async with _fetched(self.path(read.forge, read.repo), access):
+            pass
 
-    def _path(self, forge: str, repo: str) -> Path:
+    def path(self, forge: str, repo: str) -> Path:
         parts = [forge, *repo.split("/")]
         if not all(_PLAIN.fullmatch(part) for part in parts):
             raise WorkspaceError(f"{forge}: {repo!r} is not the name of a repository")
         # The digest keeps apart what a case-insensitive file system would mix up.
         digest = hashlib.sha256("/".join(parts).encode()).hexdigest()[:8]
         return self._root.absolute().joinpath(*parts[:-1], f"{parts[-1]}-{digest}.git")
+
+
+@asynccontextmanager
+async def _fetched(path: Path, access: GitAccess) -> AsyncIterator[Git]:
+    """Up to date, and nobody else's until it is left."""
+    async with _locked(path):
+        git = await _ready(path)
+        await git.fetch(
+            access.url,
+            header=access.header.get_secret_value() if access.header else None,
+            refspecs=["+refs/heads/*:refs/heads/*"],
+            prune=True,
+            timeout=FETCH_SECONDS,
+        )
+        yield git
 
 
 async def _ready(path: Path) -> Git:

@@ -1,10 +1,21 @@
 """What the three transcripts of a run tell: events for `serve`, live or read again from disk."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from runner.protocol import CommandSeen, Egress, Event, EventRecord, Remark, RunKey, Traffic, Usage
+from runner.protocol import (
+    Brokered,
+    CommandSeen,
+    Egress,
+    Event,
+    EventRecord,
+    Remark,
+    RunKey,
+    Traffic,
+    Usage,
+)
 from runner.sandbox import Line, Role
 from runner.session import Session
 
@@ -13,6 +24,8 @@ SETTLE_KEY = "settle"
 COMMAND_KEY = "cmd:"
 """Before the id of what a person wants."""
 PATH_CHARACTERS = 300
+ARGUMENTS = 20
+ARGUMENT_CHARACTERS = 500
 
 
 class Narration:
@@ -64,19 +77,12 @@ class Narration:
 
 
 def _event(kind: str, fields: dict[str, Any]) -> Event | None:
-    match kind:
-        case "usage":
-            return _usage(fields)
-        case "decision":
-            return _decision(fields)
-        case "closed":
-            return _traffic(fields)
-        case "remark":
-            return Remark(text=str(fields.get("text", "")))
-        case "received" if str(fields.get("key", "")).startswith(COMMAND_KEY):
-            return CommandSeen(command=str(fields["key"]).removeprefix(COMMAND_KEY))
-        case _:
-            return None
+    if kind == "received":
+        key = str(fields.get("key", ""))
+        ours = key.startswith(COMMAND_KEY)
+        return CommandSeen(command=key.removeprefix(COMMAND_KEY)) if ours else None
+    told = _TOLD.get(kind)
+    return None if told is None else told(fields)
 
 
 def _usage(fields: dict[str, Any]) -> Usage:
@@ -106,6 +112,15 @@ def _decision(fields: dict[str, Any]) -> Egress:
     )
 
 
+def _brokered(fields: dict[str, Any]) -> Brokered:
+    return Brokered(
+        tool=str(fields.get("tool", "")),
+        argv=tuple(str(text)[:ARGUMENT_CHARACTERS] for text in fields.get("argv", ())[:ARGUMENTS]),
+        verdict="allow" if fields.get("verdict") == "allow" else "deny",
+        reason=str(fields.get("reason", "")),
+    )
+
+
 def _traffic(fields: dict[str, Any]) -> Traffic:
     return Traffic(
         host=str(fields.get("host", ""))[:255],
@@ -118,3 +133,17 @@ def _traffic(fields: dict[str, Any]) -> Traffic:
         milliseconds=int(fields.get("ms", 0)),
         reason=str(fields.get("reason", "")),
     )
+
+
+def _remark(fields: dict[str, Any]) -> Remark:
+    return Remark(text=str(fields.get("text", "")))
+
+
+_TOLD: Final[Mapping[str, Callable[[dict[str, Any]], Event]]] = {
+    "usage": _usage,
+    "decision": _decision,
+    "brokered": _brokered,
+    "closed": _traffic,
+    "remark": _remark,
+}
+"""Lines of a gateway that are events, by their kind."""

@@ -6,7 +6,7 @@ from runner.guard import check_connections, open_ports
 from runner.narration import Narration
 from runner.protocol import Launch, RunKey
 from runner.rundir import Prepared, RunDir
-from runner.sandbox import Sandbox, SandboxSpec
+from runner.sandbox import Sandbox, SandboxSpec, stricter
 from runner.session import Session
 from runner.station import Station
 
@@ -28,13 +28,15 @@ class Preparation:
         return launch
 
     async def settle(self, launch: Launch) -> Prepared:
-        """Fetch the repository, and settle with its settings what is to run."""
+        """Fetch the repository, and those it may read; settle with its settings what is to run."""
         known = self._files.read("prepared", Prepared)
         if known is not None:
             return known
         station = self._station
-        access = await station.serve.access(self._run)
+        access = await station.serve.access(self._run, launch.repo)
         checkout = await station.mirrors.refresh(launch, access)
+        for read in launch.reads:
+            await station.mirrors.fetch(read, await station.serve.access(self._run, read.repo))
         settings = repo_settings.parse(checkout.settings)
         agent = repo_settings.choose_agent(launch, settings, station.catalogue)
         check_connections(launch, agent, secrets=station.secrets)
@@ -61,8 +63,11 @@ class Preparation:
                 host=station.host,
                 run=self._run,
                 image=prepared.image,
-                mirror=station.mirrors.path(launch),
+                mirror=station.mirrors.path(launch.forge, launch.repo),
+                reads=tuple((r.repo, station.mirrors.path(r.forge, r.repo)) for r in launch.reads),
                 limits=launch.limits,
+                runtime=stricter(launch.runtime, station.runtime),
+                denied=launch.denied_commands,
                 ports=open_ports(launch, prepared.hosts),
             )
         )

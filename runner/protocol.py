@@ -9,10 +9,15 @@ from typing_extensions import override
 
 from policies.connection_model import GrantedConnection, GrantedTcp
 from policies.hosts import EgressRule
+from policies.model import RepoRead
 
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Runtime = Literal["runc", "runsc"]
+"""What keeps a container from the host: `runc` by the kernel's own means, `runsc` (gVisor) by a kernel of its own."""
 
 
 class RunKey(_Value):
@@ -78,10 +83,18 @@ class Launch(_Value):
     """Named lists of hosts that it may reach besides: the worker knows what is in them."""
     connections: tuple[GrantedConnection, ...] = ()
     """Upstreams that the gateway may call for the run, with secrets that the worker has: here are only their names."""
+    reads: tuple[RepoRead, ...] = ()
+    """Other repositories that it may fetch."""
     spent_usd: float = Field(default=0.0, ge=0)
     """By earlier runs of the same round; counts against the budget."""
     limits: RunLimits = RunLimits()
     publish: PublishLimits = PublishLimits()
+    runtime: Runtime = "runc"
+    """The least that the policy demands; a worker may demand more."""
+    denied_commands: tuple[str, ...] = ()
+    """Programs that must not be there."""
+    brokered_commands: tuple[str, ...] = ()
+    """Programs that `serve` runs a part of."""
     requester: str
     """Name for the commit's trailer and for git's committer."""
 
@@ -212,6 +225,16 @@ class Remark(_Value):
     text: str
 
 
+class Brokered(_Value):
+    """A command that was to be run outside."""
+
+    kind: Literal["brokered"] = "brokered"
+    tool: str
+    argv: tuple[str, ...]
+    verdict: Literal["allow", "deny"]
+    reason: str
+
+
 class CommandSeen(_Value):
     """A command reached the run; it need not be sent again."""
 
@@ -252,6 +275,7 @@ Event = Annotated[
     | Egress
     | Traffic
     | Remark
+    | Brokered
     | CommandSeen
     | Finished,
     Field(discriminator="kind"),
@@ -313,3 +337,20 @@ class RepoSettings(_Value):
     setup: tuple[str, ...] = ()
     verify: tuple[str, ...] = ()
     agent: str | None = None
+
+
+class Asked(_Value):
+    """A command line that a sandbox wants run outside."""
+
+    tool: str = Field(max_length=100)
+    argv: tuple[str, ...]
+
+
+class Answered(_Value):
+    """What came of it."""
+
+    verdict: Literal["allow", "deny"]
+    reason: str = ""
+    status: int
+    stdout: str = ""
+    stderr: str = ""

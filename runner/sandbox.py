@@ -10,18 +10,20 @@ sends has a key, and a container acts on a key once, so that all of it may be se
 what the process found about its own containment), `received` (the key and message of an accepted line; the gateway leaves the message
 out), `fatal` (`reason`; the container ends).
 Kinds of the agent's container: `agent` (`msg`: one JSON-RPC message of the agent), `output` (`key`, `text`: a piece of a command's
-output), `exit` (`key`, `status`, `tail`: a command ended), `stderr` (`text`), `noise` (`text`: a line of the agent that is no JSON),
+output; `stream`: `stderr`, if that was asked for apart), `exit` (`key`, `status`, `tail`: a command ended), `stderr` (`text`), `noise` (`text`: a line of the agent that is no JSON),
 `agent_exit` (`status`).
 Kinds of the gateway: `decision` (`verdict`, `host`, `port`, `method`, `path`, `rule`, `reason`, `address`, `count`), `closed` (`host`, `port`,
 `rule`, `address`, `requests`, `sent`, `received`, `ms`, `reason`), `push` (`verdict`, `reason`, `head`), `remark` (`text`: what the record should hold),
+`ask` (`id`, `tool`, `argv`: a command for the broker), `brokered` (`tool`, `argv`, `verdict`, `reason`),
 `usage` (`connection`, `model`, and of all calls so far: `calls`, `input`, `output`, `cache_read`, `cache_write`, `cache_write_hour`, `cost_usd`, `counted_usd`),
 `budget` (`limit_usd`, `spent_usd`: a call was refused for it).
 
-Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes}
-and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
+Messages to `init` of the agent's container: {"do": "exec", "argv": [...], "cwd": "/workspace", "env": {}, "timeout": seconds, "tail": bytes,
+"apart": true to have standard error told apart} and {"do": "note", ...} (kept in the transcript, nothing else), {"do": "start_agent", "argv": [...], "env": {}}.
 Messages to `init` of the gateway: {"do": "policy", "egress": [<fields of policies.hosts.EgressRule>], "seconds": <how long the run may take>,
-"publish": {...}, "repo": "owner/name", "branch": "...", "base": "<sha>", "budget": {"limit_usd": 5, "spent_usd": 0}, "connections": [<what policies/connections_json.py
-reads, with the credential itself>]}; {"do": "note"}, which has no effect: its `received` says that all lines before it are written; and {"do": "allow", "rule": <as in `egress`>, "until": <Unix time or null>}, which opens one host more.
+"broker": ["gh"], "publish": {...}, "repo": "owner/name", "branch": "...", "base": "<sha>", "budget": {"limit_usd": 5, "spent_usd": 0}, "connections": [<what policies/connections_json.py
+reads, with the credential itself>]}; {"do": "note"}, which has no effect: its `received` says that all lines before it are written; {"do": "allow", "rule": <as in `egress`>,
+"until": <Unix time or null>}, which opens one host more; and {"do": "answer", "id": n, "verdict": "...", "reason": "...", "status": n, "stdout": "...", "stderr": "..."}.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -30,7 +32,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from runner.protocol import RunKey, RunLimits
+from runner.protocol import RunKey, RunLimits, Runtime
 
 Role = Literal["agent", "gateway", "acceptor"]
 
@@ -47,7 +49,13 @@ class SandboxSpec(BaseModel):
     """Tag or digest of the agent's image; acceptor and gateway run from the default image."""
     mirror: Path
     """Bare repository, mounted read-only at /mirror in the agent's and the gateway's container."""
+    reads: tuple[tuple[str, Path], ...] = ()
+    """Other repositories, each as owner/name and a bare one that only the gateway's container has, read-only."""
     limits: RunLimits
+    runtime: Runtime = "runc"
+    """What runs the agent's container."""
+    denied: tuple[str, ...] = ()
+    """Names of programs that are masked in the agent's container."""
     ports: tuple[int, ...] = ()
     """Where the agent may connect to, besides HTTP's; nothing else in its container can listen there."""
 
@@ -70,6 +78,10 @@ class Leftover(BaseModel):
     run: RunKey
     host: str
     containers: tuple[str, ...]
+
+
+def stricter(one: Runtime, other: Runtime) -> Runtime:
+    return "runsc" if "runsc" in (one, other) else "runc"
 
 
 class Sandbox(Protocol):
@@ -115,3 +127,6 @@ class SandboxBackend(Protocol):
 
     async def check(self) -> list[str]:
         """Problems that `errand doctor` should name, each with what to do; empty if all is well."""
+
+    async def remarks(self) -> list[str]:
+        """What would make the host harder to break out of, though all works without it. Errors as of a sandbox."""

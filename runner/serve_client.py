@@ -9,7 +9,7 @@ import stamina
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from runner.errors import ServeUnavailableError, StaleRunError
-from runner.protocol import Launch, RunKey
+from runner.protocol import Answered, Asked, Launch, RunKey
 
 TIMEOUT_SECONDS: Final = 30.0
 _STALE = frozenset({404, 409})
@@ -58,9 +58,15 @@ class ServeClient:
         answer = await self._ask("GET", _path(run))
         return _read(Launch, answer)
 
-    async def access(self, run: RunKey) -> GitAccess:
-        answer = await self._ask("POST", f"{_path(run)}/access")
+    async def access(self, run: RunKey, repo: str) -> GitAccess:
+        """To the run's repository, or to another that it may read."""
+        answer = await self._ask("POST", f"{_path(run)}/access", params={"repo": repo})
         return _read(GitAccess, answer)
+
+    async def run_command(self, run: RunKey, asked: Asked) -> Answered:
+        """Have it run by the broker of `serve`."""
+        answer = await self._ask("POST", f"{_path(run)}/command", body=asked.model_dump_json())
+        return _read(Answered, answer)
 
     async def put_bundle(self, run: RunKey, bundle: Path, *, head: str, base: str) -> None:
         await self._put(f"{_path(run)}/bundle", bundle, params={"head": head, "base": base})
@@ -79,6 +85,7 @@ class ServeClient:
         *,
         file: Path | None = None,
         params: dict[str, str] | None = None,
+        body: str | None = None,
     ) -> httpx.Response:
         async for attempt in stamina.retry_context(
             on=_NoAnswerError,
@@ -87,13 +94,19 @@ class ServeClient:
             wait_max=5.0,
         ):
             with attempt:
-                return _judged(await self._once(method, path, file=file, params=params))
+                return _judged(await self._once(method, path, file=file, params=params, body=body))
         raise AssertionError("unreachable: the retry above returns or raises")
 
     async def _once(
-        self, method: str, path: str, *, file: Path | None, params: dict[str, str] | None
+        self,
+        method: str,
+        path: str,
+        *,
+        file: Path | None,
+        params: dict[str, str] | None,
+        body: str | None,
     ) -> httpx.Response:
-        content = None if file is None else await asyncio.to_thread(file.read_bytes)
+        content = body if file is None else await asyncio.to_thread(file.read_bytes)
         try:
             return await self._client.request(method, path, content=content, params=params)
         except httpx.TransportError as error:

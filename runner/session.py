@@ -203,7 +203,8 @@ class Session:
     def _request(self) -> tuple[str, ...]:
         launch = self._launch
         around = steps.context_prompt(launch.context)
-        return launch.prompt, steps.guidance_prompt(launch.guidance), around
+        others = steps.reads_prompt([read.repo for read in launch.reads])
+        return launch.prompt, steps.guidance_prompt(launch.guidance), others, around
 
     def _may_prompt(self) -> bool:
         return self._turns + len(self._steers) < self._launch.limits.turns

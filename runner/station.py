@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from runner.agents.catalogue import CATALOGUE, AgentEntry
 from runner.lease import Leases
 from runner.mirror import Mirrors
+from runner.protocol import Runtime
 from runner.sandbox import SandboxBackend
 from runner.serve_client import ServeClient
 from runner.streams import Streams
@@ -49,6 +50,8 @@ class Station:
     secrets: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
     """Credentials that gateways add, by their names in the policy."""
     catalogue: Mapping[str, AgentEntry] = field(default_factory=lambda: CATALOGUE)
+    runtime: Runtime = "runc"
+    """The least that this host demands."""
     pace: Pace = Pace()
     clock: Callable[[], float] = time.time
     """The clock that stamps transcripts."""

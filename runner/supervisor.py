@@ -220,6 +220,7 @@ class LiveRun:
                 transcript=transcript,
                 pace=self._station.pace,
                 began=lambda line: self._began(line, launch, prepared, digest),
+                ask=lambda asked: self._station.serve.run_command(self.run, asked),
                 stopped=self._stop,
             )
             return await attendance.verdict()

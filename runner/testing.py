@@ -149,6 +149,9 @@ class MemoryBackend:
     async def check(self) -> list[str]:
         return list(self.problems)
 
+    async def remarks(self) -> list[str]:
+        return []
+
     def create(self, spec: SandboxSpec, roles: Iterable[Role] = ROLES) -> None:
         """Containers that are made and not started, as a crash in `ensure` leaves them."""
         trio = self._trios.setdefault(spec.run, _Trio(spec=spec))

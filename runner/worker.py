@@ -17,7 +17,7 @@ from runner.identity import host_name, sole_worker
 from runner.launches import Launches
 from runner.lease import GONE, Leases, Standing
 from runner.mirror import Mirrors
-from runner.protocol import RunKey
+from runner.protocol import RunKey, Runtime
 from runner.rundir import known_runs
 from runner.sandbox import SandboxBackend
 from runner.serve_client import ServeClient
@@ -43,6 +43,7 @@ class WorkerConfig:
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
     """Credentials that gateways add, by their names in the policy."""
     slots: int = 4
+    runtime: Runtime = "runc"
     pool: str = "default"
     version: str = "0"
     pace: Pace = field(default_factory=Pace)
@@ -85,6 +86,7 @@ class Worker:
             mirrors=Mirrors(config.data_dir / "mirrors"),
             leases=Leases(redis, host=host),
             streams=Streams(redis),
+            runtime=config.runtime,
             pace=config.pace,
         )
 

@@ -21,6 +21,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "doctor": "bot.cli.doctor:doctor",
         "task": "bot.cli.task:app",
         "image": "bot.cli.image:app",
+        "sandbox": "bot.cli.sandbox:app",
+        "egress": "bot.cli.egress:app",
         "db": "bot.cli.db:app",
         "config": "bot.cli.config:app",
         "audit": "bot.cli.audit:app",

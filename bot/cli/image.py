@@ -16,12 +16,15 @@ app = typer.Typer(help="Images that agents run in.", no_args_is_help=True, add_c
 @app.command("build")
 def build(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(IMAGES)}.")] = DEFAULT,
+    again: Annotated[
+        bool, typer.Option("--again", help="Though it is there: pip, npm or apt are set up anew.")
+    ] = False,
 ) -> None:
     """Build an image, from a registry's base or from one made on this machine. Safe twice."""
     if name not in IMAGES:
         complain(f"there is no image {name!r}, but {', '.join(IMAGES)}")
         raise typer.Exit(EXIT_NOT_FOUND)
-    tag = ensure_image(name, progress=inform, docker_host=load_settings().docker_host)
+    tag = ensure_image(name, progress=inform, again=again, docker_host=load_settings().docker_host)
     say(tag)
 
 

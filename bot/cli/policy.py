@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bot.cli.output import say
+from bot.cli.output import EXIT_FAILED, AsJson, print_facts, print_json, say
 from bot.errors import SettingsError
+from bot.explain import explain as explained
 from bot.settings import load_settings
 from policies.load import load_policy
 
@@ -32,3 +33,23 @@ def check(
     say(
         f"good: {len(policy.rules)} rules, {len(policy.repos)} repositories, hash {policy.hash[:12]}"
     )
+
+
+@app.command("explain")
+def explain(
+    repo: Annotated[str, typer.Option(help="One that the policy describes.")],
+    url: Annotated[str, typer.Option(help="What a run would ask for.")],
+    method: Annotated[str, typer.Option(help="How it would ask.")] = "GET",
+    file: Annotated[
+        Path | None, typer.Option(help="The policy file; ERRAND_POLICY_FILE if not given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a run's gateway would decide, by which rule, and why. Exit code 1 if it would deny."""
+    settings = load_settings(policy_file=file) if file else load_settings()
+    found = explained(settings, repo=repo, url=url, method=method)
+    if as_json:
+        print_json(found.model_dump())
+    else:
+        print_facts(found.model_dump(exclude_defaults=True))
+    raise typer.Exit(0 if found.verdict == "allow" else EXIT_FAILED)

@@ -43,7 +43,8 @@ SHORT = 8
 CLI_ACTOR = "cli:operator"
 
 
-async def _find(conn: AsyncConnection, wanted: str) -> TaskRow:
+async def find_task(conn: AsyncConnection, wanted: str) -> TaskRow:
+    """By its id, or enough of it. Ends the command if that is nobody or several."""
     exact = await tasks.get(conn, wanted.lower())
     if exact is not None:
         return exact
@@ -102,7 +103,7 @@ def show(task: TaskId, as_json: AsJson = False) -> None:
 
     async def work(store: Store) -> dict[str, Any]:
         async with store.read() as conn:
-            row = await _find(conn, task)
+            row = await find_task(conn, task)
             return {
                 "task": row.model_dump(mode="json"),
                 "runs": [r.model_dump(mode="json") for r in await runs.of_task(conn, row.id)],
@@ -160,7 +161,7 @@ def logs(
 
     async def work(store: Store) -> tuple[TaskRow, list[EventRecord]]:
         async with store.read() as conn:
-            row = await _find(conn, task)
+            row = await find_task(conn, task)
             return row, [stored.record for stored in await events.of_task(conn, row.id)]
 
     row, records = with_store(settings, work)
@@ -189,7 +190,7 @@ def stop(task: TaskId) -> None:
 
     async def work(store: Store) -> bool:
         async with store.begin() as tx:
-            row = await _find(tx, task)
+            row = await find_task(tx, task)
             return await stop_task(tx, row, by=CLI_ACTOR, command_id=f"cli:{ULID()}", now=utc_now())
 
     if not with_store(load_settings(), work):
@@ -204,7 +205,7 @@ def retry(task: TaskId) -> None:
 
     async def work(store: Store) -> bool:
         async with store.begin() as tx:
-            row = await _find(tx, task)
+            row = await find_task(tx, task)
             if row.state not in TERMINAL:
                 return False
             same = FollowUp(

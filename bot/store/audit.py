@@ -32,8 +32,8 @@ class AuditReport:
 
 async def append(tx: AsyncConnection, entry: AuditEntry) -> AuditRow:
     """Write one line. Needs a transaction of `Store.begin`, of which there is one at a time."""
-    newest = select(table.c.id, table.c.hash).order_by(table.c.id.desc()).limit(1)
-    last = (await tx.execute(newest)).first()
+    last_row = select(table.c.id, table.c.hash).order_by(table.c.id.desc()).limit(1)
+    last = (await tx.execute(last_row)).first()
     values = _texts(entry)
     values["id"] = 1 if last is None else last.id + 1
     values["previous"] = GENESIS if last is None else last.hash
@@ -57,6 +57,19 @@ async def of_task(conn: AsyncConnection, task: str) -> list[AuditRow]:
     """Oldest first."""
     query = select(table).where(table.c.task == task).order_by(table.c.id)
     return [_row(dict(row)) for row in (await conn.execute(query)).mappings()]
+
+
+async def newest(
+    conn: AsyncConnection, *, action: str, task: str = "", decision: str = "", limit: int
+) -> list[AuditRow]:
+    """The newest rows of one kind, oldest first; of one task or decision, if these are given."""
+    query = select(table).where(table.c.action == action)
+    if task:
+        query = query.where(table.c.task == task)
+    if decision:
+        query = query.where(table.c.decision == decision)
+    found = await conn.execute(query.order_by(table.c.id.desc()).limit(limit))
+    return [_row(dict(row)) for row in reversed(found.mappings().all())]
 
 
 async def _chunk(conn: AsyncConnection, *, after: int | None) -> list[Mapping[str, Any]]:

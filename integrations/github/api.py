@@ -87,6 +87,11 @@ class Api:
     async def post(self, path: str, shape: type[T], body: dict[str, Any]) -> T:
         return _read(await self._call("POST", path, json=body), shape)
 
+    async def text(self, path: str, *, accept: str) -> str:
+        """An answer in another form than JSON."""
+        response = await self._call("GET", path, headers={"Accept": accept})
+        return response.content.decode("utf-8", "replace")
+
     async def header(self, path: str, name: str) -> str | None:
         """One header of the answer to a GET."""
         value: str | None = (await self._call("GET", path)).headers.get(name)
@@ -99,10 +104,11 @@ class Api:
         *,
         params: dict[str, str] | None = None,
         json: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> Response[Any]:
         try:
             response = await self._github.arequest(
-                method, path, params=params, json=json, headers=_VERSION
+                method, path, params=params, json=json, headers={**_VERSION, **(headers or {})}
             )
         except GitHubException as error:
             raise mapped(error) from error

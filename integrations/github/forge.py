@@ -41,7 +41,7 @@ class GitHubForge:
         return SERVICE
 
     async def default_branch(self, repo: str) -> str:
-        found = await self._api.get(f"/repos/{_checked(repo)}", Repository)
+        found = await self._api.get(f"/repos/{checked(repo)}", Repository)
         return found.default_branch
 
     async def access(self, repo: str, *, write: bool) -> GitAccess:
@@ -50,12 +50,12 @@ class GitHubForge:
         token = (reading or self._config.token).get_secret_value()
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         return GitAccess(
-            url=f"{self._config.git_url}/{_checked(repo)}.git",
+            url=f"{self._config.git_url}/{checked(repo)}.git",
             header=SecretStr(f"Authorization: Basic {basic}"),
         )
 
     async def find_pull(self, repo: str, *, head: str) -> Pull | None:
-        owner = _checked(repo).partition("/")[0]
+        owner = checked(repo).partition("/")[0]
         listed = await self._api.get(
             f"/repos/{repo}/pulls", list[PullRequest],
             head=f"{owner}:{head}", state="all", sort="created", direction="desc", per_page="100",
@@ -106,11 +106,11 @@ class GitHubForge:
             "base": draft.base,
             "draft": draft.draft,
         }
-        path = f"/repos/{_checked(draft.repo)}/pulls"
+        path = f"/repos/{checked(draft.repo)}/pulls"
         return _pull(await self._api.post(path, PullRequest, body))
 
 
-def _checked(repo: str) -> str:
+def checked(repo: str) -> str:
     """The name as it is: it becomes a part of a path that the token is sent to."""
     if not _REPO.fullmatch(repo):
         raise RejectedError(SERVICE, "a repository is named owner/name")

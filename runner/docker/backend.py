@@ -1,36 +1,38 @@
 """A Docker host as a backend for sandboxes."""
 
 from collections import defaultdict
-from typing import Any, Final
+from typing import Any
 
 import docker
 
 from runner.docker import spec as specs
 from runner.docker.containers import remove_all
-from runner.docker.examine import examine
+from runner.docker.examine import examine, remarks
+from runner.docker.masks import Masks
 from runner.docker.sandbox import DockerSandbox
 from runner.docker.stdin import Inputs
 from runner.engine import Engine
 from runner.errors import SandboxLostError
 from runner.images.base import find_image
+from runner.images.build import REGISTRIES_LABEL
 from runner.images.context import DEFAULT, code_hash, image_tag
-from runner.protocol import RunKey
+from runner.protocol import RunKey, Runtime
 from runner.sandbox import Leftover, SandboxSpec
-
-REGISTRIES_LABEL: Final = "errand.registries"
 
 
 class DockerBackend:
-    """`docker_host` as in DOCKER_HOST; None is the local socket.
+    """`docker_host` as in DOCKER_HOST; None is the local socket. `runtime` is what `check` looks for.
 
     Acceptor and gateway run from the default image of this code.
     """
 
-    def __init__(self, docker_host: str | None = None) -> None:
+    def __init__(self, docker_host: str | None = None, *, runtime: Runtime = "runc") -> None:
         self._engine = Engine(docker_host)
         self._inputs = Inputs(self._engine.api)
         self._image = image_tag(DEFAULT)
         self._version = code_hash()
+        self._masks = Masks(image=self._image)
+        self._runtime = runtime
 
     def open(self, spec: SandboxSpec) -> DockerSandbox:
         return DockerSandbox(
@@ -39,6 +41,7 @@ class DockerBackend:
             inputs=self._inputs,
             image=self._image,
             version=self._version,
+            masks=self._masks,
         )
 
     async def leftovers(self, *, installation: str, host: str) -> list[Leftover]:
@@ -63,9 +66,14 @@ class DockerBackend:
 
     async def check(self) -> list[str]:
         try:
-            return await self._engine.running(lambda api: examine(api, image=self._image))
+            return await self._engine.running(
+                lambda api: examine(api, image=self._image, runtime=self._runtime)
+            )
         except SandboxLostError as exc:
             return [str(exc)]
+
+    async def remarks(self) -> list[str]:
+        return await self._engine.running(remarks)
 
     def close(self) -> None:
         """Close connections; containers go on. A backend that is used again opens new ones."""

@@ -14,7 +14,8 @@ import docker
 import structlog
 from docker.errors import APIError, NotFound
 
-from runner.docker.spec import Wanted, mismatches
+from runner.docker.compare import mismatches
+from runner.docker.spec import Wanted
 from runner.engine import conflict
 from runner.errors import SandboxStartError
 

@@ -19,6 +19,7 @@ from runner.docker.containers import (
     remove_all,
     start_container,
 )
+from runner.docker.masks import Masks
 from runner.docker.quarantine import BUNDLE_BYTES, BundleRun, bundle_command
 from runner.docker.spec import ROLES, Wanted
 from runner.docker.stdin import Inputs
@@ -45,11 +46,13 @@ class DockerSandbox:
         inputs: Inputs,
         image: str,
         version: str,
+        masks: Masks,
     ) -> None:
         self.spec = spec
         self._engine = engine
         self._image = image
         self._version = version
+        self._masks = masks
         self._names = {role: specs.container_name(spec.run, role) for role in ROLES}
         self._inputs = inputs
         self._making = {role: threading.Lock() for role in ROLES}
@@ -132,8 +135,14 @@ class DockerSandbox:
     async def _ensure_inner(self) -> None:
         """The acceptor starts while Docker makes the agent, which can only start after it."""
         wanted = specs.acceptor(self.spec, image=self._image, version=self._version)
-        acceptor = await self._make(wanted)
-        wanted = specs.agent(self.spec, version=self._version, acceptor_id=acceptor.id)
+        acceptor, masks = await asyncio.gather(
+            self._make(wanted), self._engine.starting(self._mask), return_exceptions=True
+        )
+        if isinstance(acceptor, BaseException):
+            raise acceptor
+        if isinstance(masks, BaseException):
+            raise masks
+        wanted = specs.agent(self.spec, version=self._version, acceptor_id=acceptor.id, masks=masks)
         started, made = await asyncio.gather(
             self._start(acceptor), self._make(wanted), return_exceptions=True
         )
@@ -142,6 +151,9 @@ class DockerSandbox:
         if isinstance(made, BaseException):
             raise made
         await self._start(made)
+
+    def _mask(self, api: docker.APIClient) -> list[dict[str, Any]]:
+        return self._masks.mounts(api, self.spec.image, self.spec.denied)
 
     async def _make(self, wanted: Wanted) -> Made:
         def make(api: docker.APIClient) -> Made:

@@ -1,14 +1,16 @@
 """What the three containers are, as the Docker Engine takes it, and how to tell that Docker did it.
 
 Pure: a specification in, bodies of `POST /containers/create` out. Every field that could widen a container
-is named with its narrow value, so that `mismatches` finds it if Docker, a plugin or an older engine thinks otherwise.
+is named with its narrow value, so that compare.py finds it if Docker, a plugin or an older engine thinks otherwise.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from runner.docker.seccomp import profile
 from runner.errors import SandboxStartError
 from runner.inside.trust import DIRECTORY as TRUST_DIRECTORY
 from runner.inside.trust import TRUST_ENV
@@ -23,9 +25,11 @@ MODULES: Final[Mapping[Role, str]] = {
     "gateway": "runner.inside.gateway",
 }
 HTTP_PORTS: Final = (80, 443)
+GVISOR: Final = "runsc"
 SOCKET_DIRECTORY: Final = "/run/egress"
 QUARANTINE: Final = "/quarantine"
 MIRROR: Final = "/mirror"
+READS: Final = "/reads"
 WORKSPACE: Final = "/workspace"
 HOME: Final = "/home/agent"
 
@@ -57,6 +61,28 @@ _MIB: Final = 1024 * 1024
 # drop the beginning at this size, and a transcript without its beginning is worth nothing.
 _LOG_SIZE: Final = "256m"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+# Engines differ in what they hide by themselves.
+_MASKED: Final = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+_READ_ONLY: Final = (
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +201,7 @@ def gateway(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
             _socket_mount(spec, read_only=False),
             _trust_mount(spec, read_only=False),
             _mirror_mount(spec),
+            *(_read_only(path, f"{READS}/{repo}.git") for repo, path in spec.reads),
         ],
         "Tmpfs": {
             "/tmp": _tmpfs("gateway", mib=64),  # noqa: S108 - a mount point in the container
@@ -184,16 +211,25 @@ def gateway(spec: SandboxSpec, *, image: str, version: str) -> Wanted:
     return _wanted(spec, role="gateway", image=image, version=version, host=host)
 
 
-def agent(spec: SandboxSpec, *, version: str, acceptor_id: str) -> Wanted:
+def agent(
+    spec: SandboxSpec,
+    *,
+    version: str,
+    acceptor_id: str,
+    masks: Sequence[Mapping[str, Any]] = (),
+) -> Wanted:
     """Joins the acceptor's network namespace; of the gateway it has the certificates to trust, and nothing else.
+
+    `masks` are mounts over programs that policy denies.
 
     Docker gives it the acceptor's resolv.conf and hosts file along with the namespace.
     """
     limits = spec.limits
     size = _Size(memory_mib=limits.memory_mib, cpus=limits.cpus, pids=limits.pids, files=16384)
     host = _host_config("agent", size) | {
+        "Runtime": spec.runtime,
         "NetworkMode": f"container:{acceptor_id}",
-        "Mounts": [_trust_mount(spec, read_only=True), _mirror_mount(spec)],
+        "Mounts": [_trust_mount(spec, read_only=True), _mirror_mount(spec), *masks],
         "Tmpfs": agent_tmpfs(spec),
     }
     return _wanted(spec, role="agent", image=spec.image, version=version, host=host)
@@ -214,18 +250,6 @@ def agent_tmpfs(spec: SandboxSpec) -> dict[str, str]:
     }
 
 
-def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
-    """Where the container that Docker made differs from what was asked for; empty if nowhere."""
-    body = dict(wanted.body)
-    host = body.pop("HostConfig")
-    found = _differences(inspect["HostConfig"], host, path="HostConfig")
-    environment, marks = body.pop("Env"), body.pop("Labels")
-    found += _differences(inspect["Config"], body, path="Config")
-    found += _environment_differences(inspect["Config"].get("Env") or [], environment, wanted.role)
-    found += _differences(inspect["Config"]["Labels"] or {}, marks, path="Config.Labels")
-    return found + _mount_differences(inspect.get("Mounts") or [], host["Mounts"])
-
-
 def _wanted(
     spec: SandboxSpec,
     *,
@@ -238,6 +262,8 @@ def _wanted(
     user = f"{USERS[role]}:{USERS[role]}"
     own = {"HOME": HOME, **TRUST_ENV} if role == "agent" else {"HOME": "/tmp"}  # noqa: S108 - the container's own
     environment = {**_ENVIRONMENT, **own}
+    if host["Runtime"] == GVISOR:
+        arguments = (*arguments, "--own-kernel")
     body: dict[str, Any] = {
         "Image": image,
         "Entrypoint": ["python3", "-I", "-S", "-c", _BOOTS[role], MODULES[role]],
@@ -254,7 +280,7 @@ def _wanted(
         "HostConfig": host,
     }
     if role != "agent":  # with another's network namespace comes its hostname
-        body["Hostname"] = "errand"
+        body["Hostname"] = "sandbox"
     return Wanted(role=role, name=container_name(spec.run, role), body=body)
 
 
@@ -263,7 +289,10 @@ def _host_config(role: Role, size: _Size) -> dict[str, Any]:
     return {
         "CapDrop": ["ALL"],
         "CapAdd": [],
-        "SecurityOpt": ["no-new-privileges"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={profile()}"],
+        "MaskedPaths": list(_MASKED),
+        "ReadonlyPaths": list(_READ_ONLY),
+        "Runtime": "runc",
         "Privileged": False,
         "ReadonlyRootfs": True,
         "Memory": memory,
@@ -327,49 +356,14 @@ def _volume_mount(name: str, target: str, *, read_only: bool) -> dict[str, Any]:
 
 
 def _mirror_mount(spec: SandboxSpec) -> dict[str, Any]:
+    return _read_only(spec.mirror, MIRROR)
+
+
+def _read_only(path: Path, target: str) -> dict[str, Any]:
     return {
         "Type": "bind",
-        "Source": str(spec.mirror),
-        "Target": MIRROR,
+        "Source": str(path),
+        "Target": target,
         "ReadOnly": True,
         "BindOptions": {"Propagation": "rprivate"},
     }
-
-
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], *, path: str) -> list[str]:
-    return [
-        f"{path}.{name} is {found.get(name)!r}, not {value!r}"
-        for name, value in wanted.items()
-        if not _same(found.get(name), value)
-    ]
-
-
-def _same(found: object, wanted: object) -> bool:
-    """Docker leaves out what is empty or false, at any depth."""
-    if not wanted:
-        return not found
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        return all(_same(found.get(k), wanted.get(k)) for k in wanted.keys() | found.keys())
-    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        return all(_same(f, w) for f, w in zip(found, wanted, strict=True))
-    return found == wanted
-
-
-def _environment_differences(found: Sequence[str], wanted: Sequence[str], role: Role) -> list[str]:
-    """An agent's image may bring variables of its own (a JAVA_HOME); ours may not."""
-    missing, extra = set(wanted) - set(found), set(found) - set(wanted)
-    lines = [f"Config.Env lacks {entry.partition('=')[0]}" for entry in sorted(missing)]
-    if role != "agent":
-        lines += [f"Config.Env also has {entry.partition('=')[0]}" for entry in sorted(extra)]
-    return lines
-
-
-def _mount_differences(
-    found: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    """Catches what an image's VOLUME adds, too. Engines differ in whether they list a tmpfs here."""
-    have = {(m["Destination"], m["Type"], not m["RW"]) for m in found if m["Type"] != "tmpfs"}
-    want = {(m["Target"], m["Type"], m["ReadOnly"]) for m in wanted}
-    return [f"mount {entry} is there, unasked for" for entry in sorted(have - want)] + [
-        f"mount {entry} is missing" for entry in sorted(want - have)
-    ]

@@ -5,13 +5,15 @@ import functools
 import hashlib
 import io
 import tarfile
+from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
 DEFAULT: Final = "default"
 CLAUDE_CODE: Final = "claude-code"
+NODE: Final = "node"
 OPENCODE: Final = "opencode"
-PROGRAMS: Final = {CLAUDE_CODE: "claude", OPENCODE: "opencode"}
+PROGRAMS: Final = {NODE: "node", CLAUDE_CODE: "claude", OPENCODE: "opencode"}
 """Images with programs of their own, and the one of these that must run before an image counts as built."""
 IMAGES: Final = (DEFAULT, *PROGRAMS)
 """What can be asked for."""
@@ -85,23 +87,24 @@ def current_tags() -> frozenset[str]:
     )
 
 
-def context() -> bytes:
-    """The build context as a tar file; the same bytes for the same sources."""
+def context(host: Mapping[str, bytes]) -> bytes:
+    """The build context as a tar file; the same bytes for the same sources and files of this host."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        add_sources(archive)
+        add_sources(archive, host)
         # The classic builder runs every stage before the one that is asked for, with nothing to copy.
-        programs = tarfile.TarInfo("programs")
-        programs.type, programs.mode = tarfile.DIRTYPE, 0o755
-        archive.addfile(programs)
+        _add_folder(archive, "programs")
     return buffer.getvalue()
 
 
-def add_sources(archive: tarfile.TarFile) -> None:
+def add_sources(archive: tarfile.TarFile, host: Mapping[str, bytes]) -> None:
     """What all images are made from."""
     _add(archive, "Dockerfile", dockerfile())
     for name, content in sources().items():
         _add(archive, f"opt/errand/{name}", content)
+    _add_folder(archive, "host")
+    for name, content in sorted(host.items()):
+        _add(archive, f"host/{name}", content)
 
 
 def _hash(*parts: bytes) -> str:
@@ -114,6 +117,12 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     entry.size = len(content)
     entry.mode = 0o644
     archive.addfile(entry, io.BytesIO(content))
+
+
+def _add_folder(archive: tarfile.TarFile, name: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+    archive.addfile(entry)
 
 
 def _source(module: str) -> bytes:

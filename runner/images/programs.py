@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
 
@@ -38,7 +38,7 @@ _NATIVE: Final = {
 
 @contextlib.contextmanager
 def programs_context(
-    name: str, *, architecture: str, progress: Callable[[str], None]
+    name: str, *, architecture: str, host: Mapping[str, bytes], progress: Callable[[str], None]
 ) -> Iterator[IO[bytes]]:
     """A build context with the programs of an image. Blocking.
 
@@ -58,7 +58,7 @@ def programs_context(
         _install(name, root, cpu)
         _link(root, cpu)
         with tempfile.TemporaryFile() as file:
-            _pack(root, file)
+            _pack(root, file, host)
             yield file
 
 
@@ -111,6 +111,9 @@ def _link(root: Path, cpu: str) -> None:
     where.joinpath("node").symlink_to(f"/{_NODE}/bin/node")
     for program in ("npm", "npx"):
         where.joinpath(program).symlink_to(f"/{_NODE}/lib/node_modules/npm/bin/{program}-cli.js")
+    configuration = root / _NODE / "etc/npmrc"  # what npm takes for the whole system's
+    configuration.parent.mkdir(parents=True, exist_ok=True)
+    configuration.symlink_to("/etc/npmrc")
     for entry in sorted((root / _PACKAGES / "node_modules/.bin").glob("*")):
         where.joinpath(entry.name).symlink_to(f"/{_PACKAGES}/node_modules/.bin/{entry.name}")
     for program, place in _NATIVE.items():
@@ -120,9 +123,9 @@ def _link(root: Path, cpu: str) -> None:
             where.joinpath(program).symlink_to(f"/{native}")
 
 
-def _pack(root: Path, file: IO[bytes]) -> None:
+def _pack(root: Path, file: IO[bytes], host: Mapping[str, bytes]) -> None:
     with tarfile.open(fileobj=file, mode="w") as archive:
-        add_sources(archive)
+        add_sources(archive, host)
         archive.add(root, arcname="programs", filter=_plain)
     file.seek(0, os.SEEK_SET)
 

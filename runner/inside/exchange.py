@@ -135,7 +135,7 @@ class Exchange:
     def _reuse(self, allow: Allow) -> bool:
         """True if there is a connection that will do."""
         link = self._link
-        if link is not None and (link.allow.private != allow.private or link.stale):
+        if link is not None and (link.stale or not _same_reach(link.allow, allow)):
             self._drop()
         return self._link is not None
 
@@ -233,6 +233,10 @@ class Exchange:
         self._answering = True
         if data:
             self._client.sendall(data)
+
+
+def _same_reach(one: Allow, other: Allow) -> bool:
+    return (one.private, one.addresses) == (other.private, other.addresses)
 
 
 def _final(link: Link, head: Head) -> Reply:

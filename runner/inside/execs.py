@@ -1,11 +1,13 @@
 """Commands of the worker in the agent's container: one at a time, with a time limit and a recorded end."""
 
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from runner.inside.children import Children, kill_group, shell_status
 from runner.inside.pieces import pump
@@ -28,6 +30,8 @@ class Exec:
     env: Mapping[str, str]
     timeout: float
     tail: int
+    apart: bool
+    """Standard error is told apart from standard output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,7 @@ def read_exec(key: str, msg: Mapping[str, Any]) -> Exec | None:
         env=env,
         timeout=_number(msg.get("timeout"), default=3600.0),
         tail=min(_MOST_TAIL_BYTES, int(_number(msg.get("tail"), default=_TAIL_BYTES))),
+        apart=msg.get("apart") is True,
     )
 
 
@@ -130,21 +135,46 @@ def run(
     *,
     children: Children,
     env: Mapping[str, str],
-    emit: Callable[[str], None],
+    emit: Callable[[str, str], None],
 ) -> Ended:
-    """Run to the end or the time limit."""
+    """Run to the end or the time limit. `emit` gets the name of a stream and a piece of it."""
     try:
-        proc = children.spawn(command.argv, env={**env, **command.env}, cwd=command.cwd)
+        proc = children.spawn(
+            command.argv,
+            env={**env, **command.env},
+            cwd=command.cwd,
+            stderr=subprocess.PIPE if command.apart else subprocess.STDOUT,
+        )
     except FileNotFoundError as exc:
-        return Ended(status=NOT_FOUND, tail=f"{exc.filename}: {exc.strerror}")
+        return _not_run(NOT_FOUND, f"{exc.filename}: {exc.strerror}", emit)
     except (OSError, ValueError) as exc:
-        return Ended(status=NOT_EXECUTABLE, tail=f"{command.argv[0]}: {exc}")
+        return _not_run(NOT_EXECUTABLE, f"{command.argv[0]}: {exc}", emit)
     watch = _Watch(proc, children=children, timeout=command.timeout)
     tail = _Tail(command.tail)
+    streams = [("stdout", proc.stdout), ("stderr", proc.stderr)]
     with proc:
-        out = proc.stdout
-        if out is not None:
-            pump(out.fileno(), emit=emit, cap_bytes=OUTPUT_BYTES, watch=watch, keep=tail.add)
-            out.close()
+        readers = [
+            threading.Thread(
+                target=_read,
+                args=(out,),
+                kwargs={"watch": watch, "tail": tail, "emit": partial(emit, name)},
+            )
+            for name, out in streams
+            if out is not None
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
         status = watch.finish()
     return Ended(status=status, tail=tail.text())
+
+
+def _not_run(status: int, why: str, emit: Callable[[str, str], None]) -> Ended:
+    emit("stderr", f"{why}\n")
+    return Ended(status=status, tail=why)
+
+
+def _read(out: IO[bytes], *, watch: _Watch, tail: _Tail, emit: Callable[[str], None]) -> None:
+    pump(out.fileno(), emit=emit, cap_bytes=OUTPUT_BYTES, watch=watch, keep=tail.add)
+    out.close()

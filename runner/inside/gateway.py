@@ -26,10 +26,12 @@ from policies.publish import PublishRules
 from policies.publish import rules_from_json as publish_from_json
 from runner.inside import trust
 from runner.inside.audit import QUIET_SECONDS, Audit
+from runner.inside.broker import Broker
 from runner.inside.budget import Budget, Pace
 from runner.inside.connections import ConnectionEndpoint
 from runner.inside.errors import CertificateError, GitReadError
 from runner.inside.exchange import Means
+from runner.inside.gitfetch import Readable
 from runner.inside.githttp import GitEndpoint
 from runner.inside.handover import listen, take, uid_of
 from runner.inside.ledger import Ledger, budget_from_json
@@ -75,6 +77,7 @@ class Gateway:
         *,
         transcript: Transcript,
         quarantine: Quarantine,
+        readable: Readable,
         places: Places,
         resolve: Resolve,
         dial: Dial,
@@ -82,6 +85,7 @@ class Gateway:
     ) -> None:
         self.audit = Audit(transcript)
         self._quarantine = quarantine
+        self._readable = readable
         self._places = places
         self._rules = EgressRules()
         self._openings = Openings()
@@ -92,6 +96,7 @@ class Gateway:
         background(partial(_prepare, self._makers))
         self._slots = threading.BoundedSemaphore(PASSAGES)
         self._pace = Pace()
+        self.broker = Broker(transcript)
         self._passage = Passage(
             means=Means(
                 rules=lambda: self._openings.added_to(self._rules),
@@ -102,7 +107,9 @@ class Gateway:
                 idle_seconds=idle_seconds,
             ),
             disguise=Disguise(self._leaf),
-            git=GitEndpoint(quarantine=quarantine, transcript=transcript),
+            git=GitEndpoint(
+                quarantine=quarantine, readable=readable, transcript=transcript, audit=self.audit
+            ),
             endpoint=ConnectionEndpoint(
                 connections=lambda: self._connections,
                 ledger=self._ledger,
@@ -111,6 +118,7 @@ class Gateway:
                 dial=dial,
                 idle_seconds=MODEL_PATIENCE * idle_seconds,
             ),
+            broker=self.broker,
         )
 
     def load(self, msg: Mapping[str, Any]) -> str | None:
@@ -124,6 +132,8 @@ class Gateway:
             return "the policy is not understood"
         if type(seconds) is not int or not 0 < seconds <= _YEAR_SECONDS:
             return "the policy gives the run no time that could be understood"
+        if said := self._readable.load(msg):
+            return said
         try:
             self._open(msg, publish)
             self._certify(seconds)
@@ -133,6 +143,7 @@ class Gateway:
             return str(exc)
         self._rules, self._connections = egress, connections
         self._ledger.limit(budget)
+        self.broker.load(msg.get("broker", []))
         return None
 
     def allow(self, msg: Mapping[str, Any]) -> str | None:
@@ -238,6 +249,8 @@ class _Control:
                 self._load(msg)
             case "allow":
                 self._note(self._gateway.allow(msg))
+            case "answer":
+                self._gateway.broker.answer(msg)
             case "note":
                 pass  # its `received` says that all before it is written
             case _:
@@ -278,6 +291,7 @@ def main(
     parser.add_argument("--socket", type=Path, default=Path("/run/egress/gw.sock"))
     parser.add_argument("--state", type=Path, default=Path("/quarantine"))
     parser.add_argument("--mirror", type=Path, default=Path("/mirror"))
+    parser.add_argument("--reads", type=Path, default=Path("/reads"))
     parser.add_argument("--trust", type=Path, default=Path(trust.DIRECTORY))
     parser.add_argument("--system-bundle", type=Path, default=trust.SYSTEM_BUNDLE)
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
@@ -288,6 +302,7 @@ def main(
     gateway = Gateway(
         transcript=transcript,
         quarantine=Quarantine(state=args.state, mirror=args.mirror, code=_CODE),
+        readable=Readable(mirror=args.mirror, others=args.reads),
         places=Places(trust=args.trust, system=args.system_bundle),
         resolve=resolve,
         dial=dial,

@@ -78,13 +78,15 @@ class Init:
             )
             self._transcript.write("exit", key=command.key, status=ended.status, tail=ended.tail)
 
-    def _output(self, key: str, text: str) -> None:
-        self._transcript.write("output", key=key, text=text)
+    def _output(self, key: str, stream: str, text: str) -> None:
+        more = {"stream": stream} if stream == "stderr" else {}
+        self._transcript.write("output", key=key, **more, text=text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="init")
     parser.add_argument("--unchecked", action="store_true", help="for tests outside a container")
+    parser.add_argument("--own-kernel", action="store_true", help="the runtime is gVisor")
     parser.add_argument("--home", default="/home/agent")
     parser.add_argument("--total-bytes", type=int, default=TOTAL_BYTES)
     args = parser.parse_args(argv)
@@ -103,13 +105,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, on_terminate)
     found = look()
     transcript.write("ready", containment=found.as_fields())
-    wrong = breaches(found)
+    wrong = breaches(found, own_kernel=args.own_kernel)
     if wrong and not args.unchecked:
         transcript.fatal("; ".join(wrong))
         sys.exit(FATAL_STATUS)
-    init = Init(
-        transcript=transcript, children=children, env={**ENV, **TRUST_ENV, "HOME": args.home}
-    )
+    # Last on the path: what a user installs comes after what the image has.
+    path = f"{ENV['PATH']}:{args.home}/.local/bin"
+    env = {**ENV, **TRUST_ENV, "HOME": args.home, "PATH": path}
+    init = Init(transcript=transcript, children=children, env=env)
     for work in (init.read, init.run_execs):
         threading.Thread(target=work, daemon=True).start()
     while not stop.wait(_REAP_SECONDS):

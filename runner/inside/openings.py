@@ -28,7 +28,12 @@ class Openings:
         """Take one, or say why not. The same host opened again counts from then."""
         rule = rule_from_json(msg.get("rule"), source="allowed")
         until = msg.get("until")
-        if rule is None or rule.host.startswith("*") or rule.mode != "inspect" or rule.private:
+        if (
+            rule is None
+            or rule.host.startswith("*")
+            or rule.mode != "inspect"
+            or rule.reaches_inside
+        ):
             return "an opening is not understood"
         if until is not None and (isinstance(until, bool) or not isinstance(until, int | float)):
             return "an opening ends at no time that could be understood"

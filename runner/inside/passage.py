@@ -8,6 +8,8 @@ from functools import partial
 from policies.connections import DOMAIN, TcpAccess
 from policies.egress import Allow, tunnel
 from runner.inside.audit import TIMED_OUT, Dialled, refuse
+from runner.inside.broker import HOST as BROKER_HOST
+from runner.inside.broker import Broker
 from runner.inside.connections import ConnectionEndpoint
 from runner.inside.errors import BodyError, EgressDeniedError, HeadError, HelloError
 from runner.inside.exchange import Exchange, Means
@@ -21,17 +23,26 @@ from runner.inside.splice import Flow, farewell
 from runner.inside.tls import Disguise, problem
 
 _HTTP_PORT = 80
+_TUNNEL_UPLOAD_BYTES = 1024**3
+"""To a server that is no web server, such as a database."""
 
 
 class Passage:
     def __init__(
-        self, *, means: Means, disguise: Disguise, git: GitEndpoint, endpoint: ConnectionEndpoint
+        self,
+        *,
+        means: Means,
+        disguise: Disguise,
+        git: GitEndpoint,
+        endpoint: ConnectionEndpoint,
+        broker: Broker,
     ) -> None:
         self._means = means
         self._audit = means.audit
         self._disguise = disguise
         self._git = git
         self._endpoint = endpoint
+        self._broker = broker
 
     def serve(self, client: socket.socket, dialled: Dialled) -> None:
         """Never raises for what a client or a server does. Takes the socket over, and closes it."""
@@ -39,6 +50,8 @@ class Passage:
             incoming = Incoming(client, idle_seconds=self._means.idle_seconds)
             if dialled == Dialled(host=GIT_HOST, port=_HTTP_PORT):
                 self._serve_git(incoming, dialled)
+            elif dialled == Dialled(host=BROKER_HOST, port=_HTTP_PORT):
+                self._serve_broker(incoming, dialled)
             elif access := self._endpoint.tunnel(dialled):
                 self._serve_tcp(incoming, dialled, access)
             elif _is_ours(dialled):
@@ -53,6 +66,11 @@ class Passage:
         if head is not None:
             self._git.serve(incoming, head)
 
+    def _serve_broker(self, incoming: Incoming, dialled: Dialled) -> None:
+        head = self._head(incoming, dialled)
+        if head is not None:
+            self._broker.serve(incoming, head)
+
     def _serve_connection(self, incoming: Incoming, dialled: Dialled) -> None:
         head = self._head(incoming, dialled)
         if head is not None:
@@ -65,6 +83,7 @@ class Passage:
             mode="splice",
             rule=access.rule,
             private=access.private,
+            upload=_TUNNEL_UPLOAD_BYTES,
         )
         try:
             addresses = checked(allow, resolve=self._means.resolve)

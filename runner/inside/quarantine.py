@@ -1,30 +1,22 @@
 """The bare repository that an agent pushes into: objects are checked and judged before its branch moves."""
 
-import contextlib
 import json
-import os
-import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import IO
 
 from policies.publish import PublishRules
-from runner.inside.children import kill_group
 from runner.inside.errors import GitReadError
 from runner.inside.gitread import GIT_ENV, GitRead
+from runner.inside.gitservice import Session, advertised
 from runner.inside.pre_receive import read_verdict, verdict_path
 
-RECEIVE_SECONDS = 120.0
 BASE_REF = "refs/errand/base"
 _OVERHEAD_BYTES = 16 * 1024 * 1024
-_READ_BYTES = 64 * 1024
-_REPORT_BYTES = 64 * 1024
-_REFUSED = re.compile(rb"[0-9a-f]{4}ng refs/\S+ ([^\n\0]{1,200})|(fatal: [^\n\0]{1,200})")
 _CONFIG = """\
 [core]
 \trepositoryformatversion = 0
@@ -149,20 +141,20 @@ class Quarantine:
 
     def advertise(self) -> bytes:
         """What a client needs to know before a push."""
-        return _serve(self._argv("--http-backend-info-refs"))
+        return advertised(self._argv("--http-backend-info-refs"))
 
     def receive(self, body: Iterable[bytes], *, out: Callable[[bytes], None]) -> Received | None:
         """Run one push, one at a time; None if it carried nothing. Raises OSError, BodyError of `body` and `out`."""
         with self._lock:
             verdict_path(self._rules_path).unlink(missing_ok=True)
-            session = _Session(self._argv("--stateless-rpc"))
+            session = Session(self._argv("--stateless-rpc"))
             session.exchange(body, out=out)
             return self._result(session) if session.carried else None
 
     def _argv(self, mode: str) -> list[str]:
         return ["git", "receive-pack", mode, str(self._git_dir)]
 
-    def _result(self, session: "_Session") -> Received:
+    def _result(self, session: Session) -> Received:
         verdict = read_verdict(verdict_path(self._rules_path))
         head = verdict.head if verdict else ""
         if verdict and verdict.reasons:
@@ -177,84 +169,3 @@ class Quarantine:
             return ""
         status, out = self._git.run("rev-parse", "--verify", "-q", self._target.ref, ok=(0, 1))
         return "" if status else out.decode("ascii").strip()
-
-
-class _Session:
-    """One `git receive-pack` between a client's request and its response."""
-
-    def __init__(self, argv: list[str], *, seconds: float = RECEIVE_SECONDS) -> None:
-        self._argv = argv
-        self._seconds = seconds
-        self._report = b""
-        self._size = 0
-
-    @property
-    def carried(self) -> bool:
-        """False for the flush packet alone, with which clients try whether they may push."""
-        return self._size > len(b"0000")
-
-    def refusal(self) -> str:
-        match = _REFUSED.search(self._report)
-        found = match and (match[1] or match[2])
-        return f"git: {found.decode('utf-8', 'replace')}" if found else "git refused the push"
-
-    def exchange(self, body: Iterable[bytes], *, out: Callable[[bytes], None]) -> None:
-        with _spawn(self._argv) as proc:
-            if proc.stdin is None or proc.stdout is None:
-                return
-            timer = threading.Timer(self._seconds, kill_group, (proc.pid,))
-            reader = threading.Thread(target=self._answer, args=(proc.stdout, out), daemon=True)
-            timer.start()
-            reader.start()
-            try:
-                self._feed(body, proc.stdin)
-                reader.join()
-            finally:
-                kill_group(proc.pid)
-                timer.cancel()
-                reader.join()
-                with contextlib.suppress(OSError):
-                    proc.stdin.close()
-
-    def _feed(self, body: Iterable[bytes], stdin: IO[bytes]) -> None:
-        for data in body:
-            self._size += len(data)
-            # Git may refuse early; the rest of the request is read all the same, to be answered.
-            with contextlib.suppress(BrokenPipeError):
-                stdin.write(data)
-        with contextlib.suppress(BrokenPipeError):
-            stdin.close()
-
-    def _answer(self, stdout: IO[bytes], out: Callable[[bytes], None]) -> None:
-        listening = True
-        while data := os.read(stdout.fileno(), _READ_BYTES):
-            self._report = (self._report + data)[-_REPORT_BYTES:]
-            try:
-                if listening:
-                    out(data)
-            except OSError:
-                # Whoever asked is gone; git still has to be read to its end.
-                listening = False
-
-
-def _spawn(argv: list[str], env: Mapping[str, str] = GIT_ENV) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - arguments are ours
-        argv,
-        env=dict(env),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def _serve(argv: list[str]) -> bytes:
-    with _spawn(argv) as proc:
-        try:
-            out, _ = proc.communicate(timeout=RECEIVE_SECONDS)
-        except subprocess.TimeoutExpired as exc:
-            kill_group(proc.pid)
-            raise GitReadError("receive-pack", "took too long") from exc
-    if proc.returncode:
-        raise GitReadError("receive-pack", f"status {proc.returncode}")
-    return out

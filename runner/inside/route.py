@@ -57,7 +57,7 @@ def checked(allow: Allow, *, resolve: Resolve) -> Sequence[str]:
     if not addresses:
         raise EgressDeniedError(f"{allow.host} does not resolve", rule=allow.rule)
     for address in addresses:
-        reason = refused_address(address, private=allow.private)
+        reason = refused_address(address, private=allow.private, named=allow.addresses)
         if reason is not None:
             said = f"{allow.host} resolves to {address}, which is {reason}"
             raise EgressDeniedError(said, rule=allow.rule)

@@ -13,7 +13,7 @@ import pytest
 
 from runner.docker import spec as specs
 from runner.docker.containers import make_container, make_volume
-from runner.errors import SandboxStartError
+from runner.errors import NotEquippedError, SandboxStartError
 from runner.inside.trust import TRUST_ENV
 from runner.sandbox import Sandbox
 from tests.support.docker_host import (
@@ -80,7 +80,7 @@ print(json.dumps({
     "code": attempt("/opt/errand/x"), "workspace": attempt("/workspace/x"),
     "transcript": attempt("/proc/1/fd/1"), "sysctl": attempt("/proc/sys/kernel/hostname"),
     "resolver": open("/etc/resolv.conf").read().split(),
-    "sockets": sockets, "mounts": os.listdir("/run"),
+    "sockets": sockets, "host": socket.gethostname(), "mounts": os.listdir("/run"),
     "programs": [read_or_none("/proc/%s/cmdline" % p) or "" for p in os.listdir("/proc") if p.isdigit()],
     "environment": sorted(os.environ),
 }))
@@ -134,7 +134,7 @@ async def test_the_agent_finds_itself_contained(rig: DockerRig) -> None:
         "cap_bnd": "0" * 16,
         "nnp": "1",
         "seccomp": "2",
-        "families": [0, 0, 0, 0, 97, 97, 97],
+        "families": [0, 0, 0, 0, 1, 1, 1],
         "io_uring": -1,
         "interfaces": ["lo"],
         "root": "Read-only file system",
@@ -146,6 +146,7 @@ async def test_the_agent_finds_itself_contained(rig: DockerRig) -> None:
         "transcript": "Permission denied",
         "resolver": ["nameserver", "127.0.0.1"],
         "sockets": [],
+        "host": "sandbox",
         "mounts": found["mounts"],
         "environment": sorted(["GIT_TERMINAL_PROMPT", "HOME", "LANG", "PATH", "TERM", *TRUST_ENV]),
     }
@@ -252,6 +253,24 @@ async def test_the_agent_trusts_what_the_gateway_says_over_tls(rig: DockerRig) -
     assert "PRIVATE KEY" not in said
 
 
+async def test_what_may_be_read_is_cloned_and_nothing_else(rig: DockerRig) -> None:
+    spec = rig.spec().model_copy(update={"reads": (("acme/library", rig.mirror),)})
+    sandbox = rig.backend.open(spec)
+    await sandbox.ensure()
+    policy = {"do": "policy", "egress": [], "repo": "acme/web", "branch": "errand/x"}
+    policy |= {"base": rig.base, "reads": ["acme/library"]}
+    await sandbox.send("gateway", key="policy", to="init", msg=policy)
+    await line(sandbox, "gateway", kind="ready")
+    await line(sandbox, "acceptor", kind="ready")
+    clone = "cd /workspace; git clone -q http://git.internal/acme/$1.git $1 2>&1; git -C $1 rev-parse HEAD 2>&1"
+    for repo in ("library", "web"):
+        ended = await run_inside(sandbox, "sh", "-c", clone, "sh", repo, key=repo)
+        assert ended["tail"] == f"{rig.base}\n"
+    refused = await run_inside(sandbox, "sh", "-c", clone, "sh", "secret", key="refused")
+    assert "The requested URL returned error: 403" in refused["tail"]
+    assert (await run_inside(sandbox, "ls", "/reads", key="ls"))["status"] != 0
+
+
 async def test_a_container_that_differs_from_its_specification_is_removed(rig: DockerRig) -> None:
     spec = rig.spec()
     engine = rig.backend.open(spec)._engine
@@ -305,3 +324,83 @@ async def test_a_reader_that_is_slow_gets_every_line(rig: DockerRig) -> None:
             break
         text += found.model_dump().get("text", "")
     assert [part.partition("-")[0] for part in text.split()] == [str(i) for i in range(1, 301)]
+
+
+async def test_the_image_says_where_its_packages_come_from(rig: DockerRig) -> None:
+    engine = rig.backend.open(rig.spec())._engine
+    found = await engine.running(lambda api: api.inspect_image(rig.image))  # type: ignore[no-untyped-call]
+    said = json.loads(found["Config"]["Labels"]["errand.registries"])
+    assert all(isinstance(host, str) or set(host) >= {"host"} for host in said["python"])
+    assert said["python"]
+    assert said["debian"]
+    assert said["node"] == []
+
+
+async def test_a_denied_program_is_a_note_under_every_name(rig: DockerRig) -> None:
+    spec = rig.spec().model_copy(update={"denied": ("curl", "perl", "no-such-program")})
+    sandbox = rig.backend.open(spec)
+    await sandbox.ensure()
+    script = (
+        "for p in curl /usr/bin/curl /proc/self/root/usr/bin/curl perl; do $p; echo $?; done 2>&1\n"
+        "cp /usr/bin/curl /workspace/c; /workspace/c 2>&1; umount /usr/bin/curl 2>/dev/null || echo held\n"
+        "echo x 2>/dev/null > /usr/bin/curl || echo held; git --version >/dev/null && echo git"
+    )
+    said = (await run_inside(sandbox, "sh", "-c", script))["tail"]
+    assert said.count("denied by policy") == 5
+    assert said.count("\n126\n") == 4
+    assert said.endswith("held\nheld\ngit\n")
+    again = rig.backend.open(spec)
+    await again.ensure()
+    assert (await line(again, "agent", kind="exit", key="look")).n > 1, "adopted, not made anew"
+
+
+async def test_what_a_run_needs_cannot_be_denied(rig: DockerRig) -> None:
+    spec = rig.spec().model_copy(update={"denied": ("python3.11", "dash")})
+    with pytest.raises(NotEquippedError, match="python3, sh"):
+        await rig.backend.open(spec).ensure()
+
+
+async def test_gvisor_runs_the_agent_or_nothing_does(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec().model_copy(update={"runtime": "runsc"}))
+    known = await sandbox._engine.running(lambda api: "runsc" in api.info()["Runtimes"])
+    if known:
+        await sandbox.ensure()
+        assert (await line(sandbox, "agent", kind="ready")).n == 1
+    else:
+        with pytest.raises(SandboxStartError, match="install gVisor"):
+            await sandbox.ensure()
+
+
+async def test_no_program_of_the_image_can_change_its_user(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec())
+    await sandbox.ensure()
+    search = "find / -xdev -perm /6000 -type f 2>/dev/null | wc -l"
+    assert (await run_inside(sandbox, "sh", "-c", search))["tail"] == "0\n"
+
+
+async def test_what_a_user_installs_is_found_after_what_the_image_has(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec())
+    await sandbox.ensure()
+    script = (
+        "mkdir -p ~/.local/bin; for p in mine git; do printf '#!/bin/sh\necho %s\n' $p > ~/.local/bin/$p; done\n"
+        "chmod +x ~/.local/bin/*; mine; command -v git; python3 -m venv ~/v && ~/v/bin/pip --version >/dev/null && echo venv"
+    )
+    ended = await run_inside(sandbox, "sh", "-c", script)
+    assert ended["tail"] == "mine\n/usr/bin/git\nvenv\n"
+
+
+async def test_gh_is_run_by_whoever_answers_for_it(rig: DockerRig) -> None:
+    sandbox = rig.backend.open(rig.spec())
+    await sandbox.ensure()
+    policy = {"do": "policy", "egress": [], "private": [], "publish": {}, "broker": ["gh"]}
+    await sandbox.send("gateway", key="policy", to="init", msg=policy)
+    await line(sandbox, "gateway", kind="ready")
+    await line(sandbox, "acceptor", kind="ready")
+    async with asyncio.TaskGroup() as group:
+        said = group.create_task(run_inside(sandbox, "gh", "pr", "view", "it's 7"))
+        asked = (await line(sandbox, "gateway", kind="ask")).model_dump()
+        assert (asked["tool"], asked["argv"]) == ("gh", ["pr", "view", "it's 7"])
+        answer = {"do": "answer", "id": asked["id"], "verdict": "allow", "reason": "", "status": 3}
+        answer |= {"stdout": "Fix the login test\n", "stderr": ""}
+        await sandbox.send("gateway", key="answer:1", to="init", msg=answer)
+    assert (said.result()["status"], said.result()["tail"]) == (3, "Fix the login test\n")

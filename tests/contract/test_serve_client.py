@@ -48,7 +48,7 @@ async def test_a_launch_is_fetched_with_the_token() -> None:
 @pytest.mark.parametrize("status", [404, 409])
 async def test_a_run_that_is_not_current_is_stale(status: int) -> None:
     with pytest.raises(StaleRunError):
-        await client(lambda _: httpx.Response(status)).access(RUN)
+        await client(lambda _: httpx.Response(status)).access(RUN, "acme/web")
 
 
 async def test_no_answer_and_server_errors_are_tried_again() -> None:
@@ -60,7 +60,7 @@ async def test_no_answer_and_server_errors_are_tried_again() -> None:
             raise httpx.ConnectError("refused", request=request)
         return given
 
-    assert (await client(answer).access(RUN)).url == "http://git"
+    assert (await client(answer).access(RUN, "acme/web")).url == "http://git"
 
 
 @pytest.mark.parametrize("status", [400, 401, 413])

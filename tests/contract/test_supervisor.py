@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 
 from runner import keys
 from runner.protocol import (
+    Asked,
+    Brokered,
     Command,
     CommandSeen,
     Egress,
@@ -436,3 +438,24 @@ async def test_serve_may_be_away_for_a_while(site: Site) -> None:
     site.serve.outages = 2
     await followed(site, site.live(RUN))
     assert site.finished().changed
+
+
+async def test_a_command_is_run_by_serve_and_told_to_the_gateway_once(site: Site) -> None:
+    launch = await site.launch()
+    site.container.hangs = {"commit"}
+    ask = {"kind": "ask", "id": 1, "tool": "gh", "argv": ["pr", "view"]}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(site.live(launch.run).follow())
+        await until(lambda: site.lines(RUN) > 8)
+        site.backend.emit(RUN, "gateway", ask)
+        await until(lambda: (RUN, "gateway", "answer:1") in site.backend.sent)
+        told = {"kind": "brokered", "tool": "gh", "argv": ["pr", "view"], "verdict": "allow"}
+        site.backend.emit(RUN, "gateway", told)
+        await site.tell(RUN.task, state="cancel")
+        applying = group.create_task(site.apply())
+        await until(lambda: any(isinstance(r.event, Finished) for r in site.records))
+        await until(lambda: not (site.root / "h1" / "runs" / f"{RUN.task}-1").exists())
+        applying.cancel()
+    assert site.serve.commands == [Asked(tool="gh", argv=("pr", "view"))]
+    [event] = [r.event for r in site.records if isinstance(r.event, Brokered)]
+    assert (event.tool, event.argv, event.verdict) == ("gh", ("pr", "view"), "allow")

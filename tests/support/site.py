@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from runner import keys
 from runner.lease import Leases
 from runner.mirror import Mirrors
-from runner.protocol import EventRecord, Finished, Launch, RunKey
+from runner.protocol import Answered, Asked, EventRecord, Finished, Launch, RunKey
 from runner.serve_client import ServeClient
 from runner.station import Pace, Station
 from runner.streams import Streams
@@ -26,6 +26,7 @@ from tests.support.agent_container import HEAD, PLAIN, REPAIRING, AgentContainer
 from tests.support.git_server import commit, run_git
 from tests.support.valkey import set_fields
 
+ANSWER = Answered(verdict="allow", status=0, stdout="Fix the login test")
 WAIT_SECONDS = 20.0
 SWIFT = Pace(renew=0.05, poll=0.01, grace=0.2, guard=5.0, beat=0.05, sweep=0.05)
 IMAGES = {"default": "errand/agent:1"}
@@ -50,6 +51,7 @@ class FakeServe:
     stale: set[str] = field(default_factory=set)
     outages: int = 0
     """So many requests are answered with 503."""
+    commands: list[Asked] = field(default_factory=list)
     bundles: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     transcripts: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -72,11 +74,17 @@ class FakeServe:
             return httpx.Response(409)
         if run not in self.launches:
             return httpx.Response(404)
-        match path.removeprefix(run):
+        return self._answer(run, path.removeprefix(run), request)
+
+    def _answer(self, run: str, rest: str, request: httpx.Request) -> httpx.Response:
+        match rest:
             case "":
                 return httpx.Response(200, text=self.launches[run].model_dump_json())
             case "/access":
                 return httpx.Response(200, json={"url": self.git_url, "header": None})
+            case "/command":
+                self.commands.append(Asked.model_validate_json(request.content))
+                return httpx.Response(200, text=ANSWER.model_dump_json())
             case "/bundle":
                 self.bundles.append((run, dict(request.url.params), request.content))
             case _:

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from bot.states import TaskState
-from bot.store import events, runs, tasks
+from bot.store import approvals, audit, events, runs, tasks
 from bot.store.engine import Store
+from bot.store.rows import ApprovalRow, AuditEntry
 from tests.contract.cli.conftest import Place
 from tests.support.store import NOW, a_run, a_task, an_event
 
@@ -35,7 +36,21 @@ async def tasked(place: Place) -> AsyncIterator[Place]:
 def test_every_command_has_a_help_and_a_line_in_the_list(place: Place) -> None:
     done = place.errand("--help")
     assert done.returncode == 0
-    for name in ("up", "serve", "work", "demo", "doctor", "task", "image", "db", "config", "audit"):
+    for name in (
+        "up",
+        "serve",
+        "work",
+        "demo",
+        "doctor",
+        "task",
+        "image",
+        "sandbox",
+        "egress",
+        "db",
+        "config",
+        "audit",
+        "policy",
+    ):
         assert f"│ {name} " in done.stdout
     assert "130 Ctrl-C" in " ".join(done.stdout.split())
 
@@ -116,3 +131,113 @@ def test_a_policy_is_checked_by_the_setting_where_no_file_is_named(place: Place)
     (place.root / "p.yml").write_text("version: 1\n")
     assert place.errand("policy", "check", ERRAND_POLICY_FILE="p.yml").stdout.startswith("good: ")
     assert place.errand("policy", "check").returncode == 4
+
+
+@pytest.fixture
+async def decided(tasked: Place) -> Place:
+    """A place whose audit record has two decisions of the gateway for one task, and one for another."""
+    store = Store(f"sqlite:///{tasked.data}/errand.db")
+    async with store.begin() as tx:
+        for n, (task, verdict) in enumerate(
+            [("01task000001", "allow"), ("01task000001", "deny"), ("01task000xyz", "allow")]
+        ):
+            detail = {"host": f"h{n}.acme.test", "port": 443, "reason": f"because {n}", "rule": ""}
+            await audit.append(
+                tx,
+                AuditEntry(
+                    at=NOW,
+                    actor="gateway",
+                    action="egress",
+                    task=task,
+                    decision=verdict,
+                    detail=detail,
+                ),
+            )
+        await audit.append(tx, AuditEntry(at=NOW, actor="dispatch", action="start"))
+    await store.close()
+    return tasked
+
+
+@pytest.mark.parametrize(
+    ("words", "hosts"),
+    [
+        ((), [0, 1, 2]),
+        (("--denied",), [1]),
+        (("01task000001",), [0, 1]),
+        (("0xyz", "--denied"), []),
+        (("--limit", "1"), [2]),
+    ],
+)
+def test_what_was_reached_is_listed_by_task_and_verdict(
+    decided: Place, words: tuple[str, ...], hosts: list[int]
+) -> None:
+    found = decided.json("egress", "log", *words)
+    assert [row["host"] for row in found] == [f"h{n}.acme.test" for n in hosts]
+
+
+def test_a_decision_is_a_line_for_people(decided: Place) -> None:
+    lines = decided.errand("egress", "log", "--denied").stdout.splitlines()
+    assert len(lines) == 2
+    assert "deny" in lines[1]
+    assert "h1.acme.test:443" in lines[1]
+    assert "because 1" in lines[1]
+    assert decided.errand("egress", "log", "nosuch").returncode == 3
+
+
+POLICY = """\
+version: 1
+repos:
+  acme/web:
+    forge: local
+    egress: {hosts: [{host: registry.acme.test}]}
+    connections: [anthropic]
+connections:
+  anthropic: {kind: llm, upstream: "https://llm.acme.test", secret: KEY}
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "said"),
+    [
+        ("https://registry.acme.test/x", 0, "registry.acme.test"),
+        ("https://other.acme.test/x", 1, "other.acme.test is not on the list"),
+        ("https://registry.acme.test:22/", 1, "22"),
+        ("https://registry.acme.test/a/../b", 1, "two ways"),
+        ("http://anthropic.llm.internal/v1/messages", 0, "connection:anthropic"),
+        ("http://other.llm.internal/v1/messages", 1, "no connection at other"),
+        ("ftp://registry.acme.test/", 4, "is no URL"),
+        ("https://registry.acme.test:x/", 4, "is no URL"),
+    ],
+)
+def test_a_decision_on_a_url_is_explained(place: Place, url: str, code: int, said: str) -> None:
+    (place.root / "policy.yml").write_text(POLICY)
+    words = ("policy", "explain", "--repo", "acme/web", "--url", url, "--file", "policy.yml")
+    done = place.errand(*words)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
+def test_an_explanation_for_programs_is_one_document(place: Place) -> None:
+    (place.root / "policy.yml").write_text(POLICY)
+    url = "https://registry.acme.test/x"
+    words = ("policy", "explain", "--repo", "acme/web", "--url", url, "--file", "policy.yml")
+    assert place.json(*words)["verdict"] == "allow"
+
+
+async def test_what_people_opened_is_listed_and_can_be_closed(tasked: Place) -> None:
+    assert "nothing was opened" in tasked.errand("egress", "opened").stdout
+    store = Store(f"sqlite:///{tasked.data}/errand.db")
+    row = ApprovalRow(
+        id="0f1e2d3c-1111", repo="acme/web", task="", host="registry.example.com",
+        ports=("https:443",), methods=("GET", "HEAD"), verdict="allow", by="slack:U0LEE",
+        decided_at=NOW, expires_at=None,
+    )  # fmt: skip
+    async with store.begin() as tx:
+        assert await approvals.insert(tx, row)
+    await store.close()
+    [shown] = json.loads(tasked.errand("egress", "opened", "--json").stdout)
+    assert (shown["host"], shown["methods"]) == ("registry.example.com", ["GET", "HEAD"])
+    assert tasked.errand("egress", "close", "ffff").returncode == 3
+    assert "closed to acme/web" in tasked.errand("egress", "close", "0f1e2d3c").stdout
+    assert "nothing was opened" in tasked.errand("egress", "opened").stdout
+    assert "unbroken" in tasked.errand("audit", "verify").stdout

@@ -15,6 +15,7 @@ from integrations.channel import Mark, StepState
 from runner import keys
 from runner.lease import Standing
 from runner.protocol import (
+    Brokered,
     CheckResult,
     CommandSeen,
     Egress,
@@ -309,6 +310,17 @@ async def test_what_the_gateway_decided_is_on_record(yard: Yard) -> None:
     assert (row.actor, row.decision, row.detail["host"]) == ("gateway", "deny", "x.example")
     [card] = await yard.office.cards()
     assert "x.example" in card.doing
+
+
+async def test_what_the_broker_was_asked_is_on_record_once(yard: Yard) -> None:
+    run = await yard.running()
+    asked = Brokered(tool="gh", argv=("pr", "merge"), verdict="deny", reason="not open")
+    record = yard.host.record(run, asked, seq=7)
+    for _ in range(2):
+        await yard.applier.apply(run, [record])
+    [row] = await yard.office.record("command")
+    assert (row.actor, row.decision, row.task) == ("broker", "deny", run.task)
+    assert (row.detail["tool"], row.detail["argv"]) == ("gh", ["pr", "merge"])
 
 
 async def test_what_went_through_and_what_was_remarked_is_on_record(yard: Yard) -> None:

@@ -1,6 +1,7 @@
 """What workers get from `serve` over HTTP, and when they don't."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.branches import Branches
+from bot.broker import Broker
 from bot.dispatch import _new_run
 from bot.handin import HandIn, HandIns
 from bot.progress import View
@@ -19,10 +21,11 @@ from bot.web import create_app
 from bot.worker_api import WorkerApi
 from integrations.errors import RejectedError, UnavailableError
 from integrations.forge import GitAccess
-from integrations.testing_forge import FakeForge, FakeRepo
+from integrations.testing_forge import FakeForge, FakeReading, FakeRepo
 from runner.protocol import Launch, RunKey
 from tests.contract.flow.office import Office
 from tests.support.builders import NOW
+from tests.support.discussions import A_PULL
 
 TOKEN = "worker-token-of-the-test"
 SECRET = "AUTHORIZATION: basic c2VjcmV0"
@@ -57,6 +60,7 @@ async def api(office: Office, tmp_path: Path) -> AsyncIterator[Desk]:
         token=SecretStr(TOKEN),
         installation="test",
         branches=Branches(store=office.store, forges={"local": forge}, root=tmp_path / "publish"),
+        broker=Broker(readings={"local": FakeReading(pulls={("acme/web", 7): A_PULL})}),
     ).routes()
     await office.hear("acme/web fix it agent=script")
     task = await office.put(TaskState.RUNNING, fence=1)
@@ -76,6 +80,7 @@ ROUTES = [
     ("POST", "/access"),
     ("PUT", f"/bundle?base={BASE}&head={HEAD}"),
     ("PUT", "/transcript"),
+    ("POST", "/command"),
 ]
 
 
@@ -158,6 +163,21 @@ async def test_access_is_for_reading_only(api: Desk) -> None:
     assert api.forge.writes == []
 
 
+async def test_another_repository_is_open_where_the_grant_lists_it(api: Desk) -> None:
+    access = GitAccess(url="https://forge.example/acme/api.git")
+    api.forge.repos["acme/library"] = FakeRepo(access=access)
+    task = await api.office.task()
+    closed = await api.client.post(api.path("/access?repo=acme/library"), headers=api.headers)
+    assert closed.status_code == 403
+    reads = [{"forge": "local", "repo": "acme/library"}]
+    grant = json.dumps({**task.grant, "reads": reads})
+    await api.office.put(TaskState.RUNNING, grant=grant)
+    answer = await api.client.post(api.path("/access?repo=acme/library"), headers=api.headers)
+    assert answer.json() == {"url": "https://forge.example/acme/api.git", "header": None}
+    launch = await api.client.get(api.path(), headers=api.headers)
+    assert [r.repo for r in Launch.model_validate_json(launch.content).reads] == ["acme/library"]
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(UnavailableError("forge", "502"), 503), (RejectedError("forge", "no such repo"), 502)],
@@ -174,6 +194,24 @@ async def test_a_forge_that_is_switched_off_is_no_crash(api: Desk) -> None:
     await api.office.put(TaskState.RUNNING, forge="nowhere")
     answer = await api.client.get(api.path(), headers=api.headers)
     assert answer.status_code == 502
+
+
+async def test_a_command_is_run_by_the_grant_of_the_task(api: Desk) -> None:
+    body = {"tool": "gh", "argv": ["pr", "view", "7"]}
+    without = await api.client.post(api.path("/command"), json=body, headers=api.headers)
+    assert without.json()["verdict"] == "deny"
+    task = await api.office.task()
+    await api.office.put(
+        TaskState.RUNNING, grant=json.dumps({**task.grant, "brokered_commands": ["gh"]})
+    )
+    answer = await api.client.post(api.path("/command"), json=body, headers=api.headers)
+    assert (answer.json()["verdict"], answer.json()["status"]) == ("allow", 0)
+    assert A_PULL.title in answer.json()["stdout"]
+
+
+async def test_what_is_no_command_is_refused(api: Desk) -> None:
+    answer = await api.client.post(api.path("/command"), json={"argv": 1}, headers=api.headers)
+    assert answer.status_code == 422
 
 
 BUNDLE = f"/bundle?base={BASE}&head={HEAD}"
@@ -216,6 +254,7 @@ async def test_too_much_is_refused_and_nothing_is_kept(
         branches=Branches(
             store=api.office.store, forges={"local": api.forge}, root=tmp_path / "publish"
         ),
+        broker=Broker(readings={}),
     ).routes()
     transport = httpx.ASGITransport(app=create_app([routes]))
     async with httpx.AsyncClient(transport=transport, base_url="http://serve") as client:

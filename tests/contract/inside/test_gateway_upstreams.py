@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from tests.contract.inside.run import PUBLIC, Origin, Run, echo, origin, policy, request, running
+from tests.contract.inside.run import (
+    PUBLIC,
+    Origin,
+    Run,
+    echo,
+    origin,
+    policy,
+    read_all,
+    request,
+    running,
+)
 from tests.contract.inside.test_gateway_models import CLIENT_SECRETS, SECRET, serve
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1", "127.64.0.1", "127.64.0.2"])
@@ -142,3 +152,20 @@ def test_a_private_address_needs_a_word_in_the_policy(tmp_path: Path, address: s
             assert sock.recv(100) == b""
         assert address in run.decision("deny")["reason"]
         assert server.connections == 0
+
+
+def test_a_pipe_takes_more_than_a_web_server_is_sent(tmp_path: Path) -> None:
+    size = 60_000_000
+
+    def swallow(_server: Origin, conn: socket.socket) -> None:
+        buffer, got = bytearray(1 << 20), 0
+        while count := conn.recv_into(buffer):
+            got += count
+        conn.sendall(str(got).encode())
+
+    with origin(swallow) as server, run_with(tmp_path, server, REPLICA) as run:
+        with run.connect("replica.internal", 8000) as sock:
+            sock.sendall(bytes(size))
+            sock.shutdown(socket.SHUT_WR)
+            assert read_all(sock) == str(size).encode()
+        run.gateway.wait_line("closed", host=DATABASE, sent=size)

@@ -66,6 +66,14 @@ def test_a_command_runs_with_its_environment_and_directory(init: Program, tmp_pa
     assert output(init, "a") == ended["tail"] == f"hi\n{tmp_path}\n"
 
 
+def test_standard_error_is_told_apart_where_that_is_asked_for(init: Program) -> None:
+    ended = sh(init, "a", "echo out; echo err >&2; exit 3", apart=True)
+    said = {(line.get("stream"), line["text"]) for line in init.kinds("output", key="a")}
+    assert said == {(None, "out\n"), ("stderr", "err\n")}
+    assert ended["status"] == 3
+    assert sorted(ended["tail"].split()) == ["err", "out"]
+
+
 def test_the_environment_is_clean(init: Program) -> None:
     assert "PYTEST" not in run(init, "a", ["env"])["tail"]
 

@@ -1,8 +1,9 @@
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1", "127.64.0.1"])
 
 BRANCH = "errand/01-fix"
 REPO = "acme/web"
+OTHER_REPO = "acme/library"
 
 
 def git(where: Path, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -57,12 +59,17 @@ class Workspace:
         return git(self.path, "rev-parse", "HEAD").stdout.strip()
 
     def push(self, *refspecs: str, repo: str = REPO) -> subprocess.CompletedProcess[str]:
+        specs = refspecs or (f"HEAD:refs/heads/{BRANCH}",)
+        return self.git("push", specs, repo=repo)
+
+    def git(
+        self, command: str, words: Sequence[str] = (), *, repo: str
+    ) -> subprocess.CompletedProcess[str]:
         """To http://git.internal, by the address and port that stand for it in this test."""
         address = lookup("git.internal", port=self.run.dns)
         url = f"http://{address}:{self.run.ports[80]}/{repo}.git"
-        specs = refspecs or (f"HEAD:refs/heads/{BRANCH}",)
         config = ("-c", "http.extraHeader=Host: git.internal", "-c", "http.proxy=")
-        return git(self.path, *config, "push", url, *specs, check=False)
+        return git(self.path, *config, command, url, *words, check=False)
 
     def head(self) -> str:
         ref = f"refs/heads/{BRANCH}"
@@ -90,10 +97,12 @@ def workspace(tmp_path: Path, mirror: Path) -> Iterator[Workspace]:
     git(tmp_path, "clone", "-q", "--shared", str(mirror), str(path))
     where = tmp_path / "run"
     where.mkdir()
-    rules = policy(
-        repo=REPO, branch=BRANCH, base=base, publish={"protected": ["infra/**"], "max_files": 20}
-    )
-    with running(where, rules=rules, args=(f"--mirror={mirror}",)) as run:
+    other = tmp_path / "reads" / f"{OTHER_REPO}.git"
+    git(tmp_path, "clone", "-q", "--bare", str(mirror), str(other))
+    publish = {"protected": ["infra/**"], "max_files": 20}
+    rules = policy(repo=REPO, branch=BRANCH, base=base, publish=publish, reads=[OTHER_REPO])
+    args = (f"--mirror={mirror}", f"--reads={tmp_path / 'reads'}")
+    with running(where, rules=rules, args=args) as run:
         quarantine = where / "quarantine" / "repo.git"
         yield Workspace(path=path, quarantine=quarantine, base=base, run=run)
 
@@ -238,14 +247,22 @@ def ask(workspace: Workspace, raw: str, body: bytes = b"") -> bytes:
 HEAD = "{} HTTP/1.1\nHost: git.internal\n{}\n"
 RECEIVE = f"POST /{REPO}.git/git-receive-pack"
 KIND = "Content-Type: application/x-git-receive-pack-request\n"
+UPLOAD = f"POST /{REPO}.git/git-upload-pack"
+WANTS = "Content-Type: application/x-git-upload-pack-request\n"
 
 
 @pytest.mark.parametrize(
     ("first", "headers", "status"),
     [
-        (f"GET /{REPO}.git/info/refs?service=git-upload-pack", "", b"403"),
-        (f"GET /{REPO}.git/info/refs", "", b"403"),
-        (f"POST /{REPO}.git/git-upload-pack", "Content-Length: 0\n", b"403"),
+        ("GET /acme/secret.git/info/refs?service=git-upload-pack", "", b"403"),
+        ("GET /acme/..%2Fweb.git/info/refs?service=git-upload-pack", "", b"403"),
+        ("GET /acme/../web.git/info/refs?service=git-upload-pack", "", b"400"),
+        ("POST /acme/secret.git/git-upload-pack", "Content-Length: 0\n", b"403"),
+        (f"PUT /{REPO}.git/git-upload-pack", "Content-Length: 0\n", b"405"),
+        (f"POST /{REPO}.git/git-upload-pack", "Content-Length: 0\n", b"415"),
+        (f"{UPLOAD}", f"{WANTS}Content-Encoding: br\nContent-Length: 0\n", b"415"),
+        (f"GET /{REPO}.git/info/refs", "", b"404"),
+        (f"POST /{OTHER_REPO}.git/git-receive-pack", "Content-Length: 0\n", b"404"),
         (f"GET /{REPO}.git/HEAD", "", b"404"),
         (f"GET /{REPO}.git/../{REPO}.git/config", "", b"400"),
         ("GET /", "", b"404"),
@@ -254,10 +271,56 @@ KIND = "Content-Type: application/x-git-receive-pack-request\n"
         (RECEIVE, f"{KIND}Content-Length: 1\nTransfer-Encoding: chunked\n", b"400"),
     ],
 )
-def test_nothing_but_pushing_is_served(
+def test_nothing_but_git_is_served(
     workspace: Workspace, first: str, headers: str, status: bytes
 ) -> None:
     assert ask(workspace, HEAD.format(first, headers)).startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize("repo", [REPO, OTHER_REPO])
+def test_what_may_be_read_can_be_fetched_and_is_on_record(workspace: Workspace, repo: str) -> None:
+    git(workspace.path, "init", "-q", "--bare", "fresh.git")
+    fetched = replace(workspace, path=workspace.path / "fresh.git").git(
+        "fetch", ["main"], repo=repo
+    )
+    assert fetched.returncode == 0, fetched.stderr
+    found = git(workspace.path / "fresh.git", "rev-parse", "FETCH_HEAD").stdout.strip()
+    assert found == workspace.base
+    said = workspace.run.gateway.wait_line("decision", verdict="allow", host="git.internal")
+    assert (said["path"], said["rule"]) == (f"/{repo}.git", "reads")
+
+
+def test_a_fetch_with_much_to_say_is_answered(workspace: Workspace) -> None:
+    """Git packs a long request as gzip."""
+    for number in range(60):
+        workspace.commit({"a": str(number)})
+    git(workspace.path, "update-ref", "-d", "refs/remotes/origin/main")
+    head = git(workspace.path, "commit-tree", "-m", "news", "-p", workspace.base, "HEAD^{tree}")
+    mirror = workspace.quarantine.parents[2] / "mirror.git"
+    new = head.stdout.strip()
+    git(mirror, "fetch", "-q", str(workspace.path), f"{new}:refs/heads/news", "-u", check=False)
+    git(workspace.path, "push", "-q", str(mirror), f"{new}:refs/heads/news")
+    assert workspace.git("fetch", ["news"], repo=REPO).returncode == 0
+    assert git(workspace.path, "rev-parse", "FETCH_HEAD").stdout.strip() == new
+
+
+def test_what_may_not_be_read_is_refused_and_on_record(workspace: Workspace) -> None:
+    fetched = workspace.git("fetch", repo="acme/secret")
+    assert "403" in fetched.stderr
+    said = workspace.run.gateway.wait_line("decision", verdict="deny")
+    assert said["reason"] == "acme/secret is not among the repositories that this run may read"
+    assert said["rule"] == "reads"
+
+
+@pytest.mark.parametrize(
+    "body", [b"no gzip", zlib.compress(b"0" * 100, wbits=31)[:20], zlib.compress(bytes(40_000_000), wbits=31)]
+)  # fmt: skip
+def test_a_broken_or_swollen_request_ends_the_connection_only(
+    workspace: Workspace, body: bytes
+) -> None:
+    headers = f"{WANTS}Content-Encoding: gzip\nContent-Length: {len(body)}\n"
+    assert b"PACK" not in ask(workspace, HEAD.format(UPLOAD, headers), body)
+    assert workspace.git("fetch", ["main"], repo=REPO).returncode == 0
 
 
 def test_a_request_for_another_host_is_not_served(workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -63,6 +64,19 @@ async def test_rate_limits_are_told_by_status_400_and_a_reset_in_milliseconds(
     reset = int(headers["X-RateLimit-Requests-Reset"]) / 1000
     assert 25 < reset - time.time() <= 30
     assert await ask(ME)
+
+
+async def test_a_limit_counts_from_its_answer_not_from_its_order(
+    linear: LinearApi, ask: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = faults.rate_limited(30)
+    later = time.time() + 600
+    monkeypatch.setattr(faults, "time", SimpleNamespace(time=lambda: later))
+    linear.faults.add(fault)
+    await fails(ask, ME)
+    headers = ask.transport.response_headers
+    assert headers is not None
+    assert int(headers["X-RateLimit-Requests-Reset"]) == int((later + 30) * 1000)
 
 
 async def test_the_real_limit_holds_too(linear: LinearApi, ask: Asker) -> None:

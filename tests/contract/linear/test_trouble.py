@@ -36,7 +36,7 @@ DONE = Final(
 
 
 def answer(body: object, status: int = 200) -> Fault:
-    return Fault(effect=False, reply=Reply(status=status, body=json.dumps(body)))
+    return Fault(effect=False, reply=lambda: Reply(status=status, body=json.dumps(body)))
 
 
 def no_token() -> Fault:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -38,8 +38,8 @@ class Fault:
     """Wait there for `release()`."""
     cut: bool = False
     """No answer: the line is cut."""
-    reply: Reply | None = None
-    """In place of the answer."""
+    reply: Callable[[], Reply] | None = None
+    """In place of the answer; made when it is sent, for it may hold a time."""
     alter: Mapping[str, Any] = field(default_factory=dict)
     """Values in `data`, by path: `agentSession.status`, `issue.labels.nodes.0.name`."""
     errors: Sequence[Json] = ()
@@ -77,15 +77,16 @@ class Faults:
 
 
 def rate_limited(seconds: float = 60, *, retry_after: bool = False) -> Fault:
-    """RATELIMITED until so many seconds from now."""
-    reset = str(int((time.time() + seconds) * 1000))
-    headers = {
-        "X-RateLimit-Requests-Limit": "5000",
-        "X-RateLimit-Requests-Remaining": "0",
-        "X-RateLimit-Requests-Reset": reset,
-    }
-    if retry_after:
-        headers["Retry-After"] = str(round(seconds))
+    """RATELIMITED until so many seconds after the answer."""
+
+    def headers() -> Mapping[str, str]:
+        said = {
+            "X-RateLimit-Requests-Limit": "5000",
+            "X-RateLimit-Requests-Remaining": "0",
+            "X-RateLimit-Requests-Reset": str(int((time.time() + seconds) * 1000)),
+        }
+        return said | ({"Retry-After": str(round(seconds))} if retry_after else {})
+
     return _error(_rate_limited(), headers=headers)
 
 
@@ -93,7 +94,7 @@ def server_error(status: int = 502, *, effect: bool = False) -> Fault:
     """A proxy's page in place of an answer; perhaps after the request took effect."""
     page = f"<html><body><h1>{status}</h1></body></html>"
     reply = Reply(status=status, body=page, content_type="text/html")
-    return Fault(effect=effect, reply=reply)
+    return Fault(effect=effect, reply=lambda: reply)
 
 
 def cut(*, effect: bool) -> Fault:
@@ -139,10 +140,12 @@ def missing(*paths: str) -> Fault:
     return Fault(alter=dict.fromkeys(paths))
 
 
-def _error(error: LinearError, *, headers: Mapping[str, str] | None = None) -> Fault:
-    body = {"data": None, **error.body()}
-    reply = Reply(status=error.http_status, body=json.dumps(body), headers=headers or {})
-    return Fault(effect=False, reply=reply)
+def _error(error: LinearError, *, headers: Callable[[], Mapping[str, str]] = dict) -> Fault:
+    body = json.dumps({"data": None, **error.body()})
+    return Fault(
+        effect=False,
+        reply=lambda: Reply(status=error.http_status, body=body, headers=headers()),
+    )
 
 
 def _key(at: Any, name: str) -> Any:

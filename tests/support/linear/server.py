@@ -146,7 +146,9 @@ class LinearApi:
         reply = answer() if fault.effect else None
         if fault.hold == "after":
             await self._held()
-        return None if fault.cut else fault.reply or reply
+        if fault.cut:
+            return None
+        return fault.reply() if fault.reply else reply
 
     async def _held(self) -> None:
         self.holding += 1

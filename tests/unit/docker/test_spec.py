@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from runner.docker import spec as specs
-from runner.docker.spec import ROLES, Wanted, mismatches
+from runner.docker.compare import mismatches
+from runner.docker.seccomp import profile
+from runner.docker.spec import ROLES, Wanted
 from runner.errors import SandboxStartError
 from runner.protocol import RunKey, RunLimits
 from runner.sandbox import Role, SandboxSpec
@@ -59,6 +61,9 @@ WIDER: dict[str, Callable[[dict[str, Any]], object]] = {
     "CapAdd": lambda found: found["HostConfig"].update(CapAdd=["SYS_ADMIN"]),
     "CapDrop": lambda found: found["HostConfig"].update(CapDrop=None),
     "SecurityOpt": lambda found: found["HostConfig"].update(SecurityOpt=["seccomp=unconfined"]),
+    "Runtime": lambda found: found["HostConfig"].update(Runtime="crun"),
+    "MaskedPaths": lambda found: found["HostConfig"].update(MaskedPaths=[]),
+    "ReadonlyPaths": lambda found: found["HostConfig"].update(ReadonlyPaths=["/proc/sys"]),
     "Privileged": lambda found: found["HostConfig"].update(Privileged=True),
     "ReadonlyRootfs": lambda found: found["HostConfig"].update(ReadonlyRootfs=False),
     "NetworkMode": lambda found: found["HostConfig"].update(NetworkMode="host"),
@@ -120,7 +125,7 @@ def test_every_container_is_hardened(role: Role) -> None:
     body = wanted(role).body
     host = body["HostConfig"]
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"][0] == "no-new-privileges"
+    assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={profile()}"]
     assert host["ReadonlyRootfs"] is True
     assert host["Memory"] == host["MemorySwap"] > 0
     assert host["RestartPolicy"]["Name"] == "no"
@@ -187,3 +192,24 @@ def test_names_and_labels_tell_the_run() -> None:
 def test_a_task_id_that_is_no_name_makes_no_container(task: str) -> None:
     with pytest.raises(SandboxStartError):
         specs.container_name(RunKey(task=task, fence=1), "agent")
+
+
+def test_gvisor_runs_the_agent_alone_and_the_agent_is_told() -> None:
+    spec = SPEC.model_copy(update={"runtime": "runsc"})
+    made = specs.agent(spec, version="v", acceptor_id="a")
+    assert made.body["HostConfig"]["Runtime"] == "runsc"
+    assert made.body["Cmd"] == ["--own-kernel"]
+    for other in (
+        specs.acceptor(spec, image="i", version="v"),
+        specs.gateway(spec, image="i", version="v"),
+    ):
+        assert other.body["HostConfig"]["Runtime"] == "runc"
+        assert "--own-kernel" not in other.body["Cmd"]
+
+
+def test_a_mask_that_is_missing_is_found_out() -> None:
+    mask = {"Type": "bind", "Source": "/note", "Target": "/usr/bin/curl", "ReadOnly": True}
+    made = specs.agent(SPEC, version="v", acceptor_id="acceptor-id", masks=[mask])
+    assert mismatches(as_inspected(made), made) == []
+    missing = mismatches(as_inspected(wanted("agent")), made)
+    assert any("/usr/bin/curl" in sentence for sentence in missing)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.addresses import refused_address
+from policies.addresses import is_nameable, refused_address
 from tests.support.fuzz import patient
 
 NEVER = [
@@ -37,6 +37,27 @@ def test_some_addresses_are_never_dialled(ip: str) -> None:
 def test_private_addresses_need_the_policys_word(ip: str) -> None:
     assert refused_address(ip)
     assert refused_address(ip, private=True) is None
+
+
+@pytest.mark.parametrize("ip", [*PRIVATE, "203.0.113.7", "198.18.0.1", "2001:db8::1"])
+def test_what_is_of_no_public_use_is_dialled_where_a_rule_names_it(ip: str) -> None:
+    assert is_nameable(ip)
+    assert refused_address(ip, named=(ip,)) is None
+    assert refused_address(ip, named=("10.9.9.9",))
+
+
+@pytest.mark.parametrize(
+    "ip",
+    [*PUBLIC, "169.254.169.254", "100.100.100.200", "fd00:ec2::254", "::127.0.0.1", "::ffff:10.0.0.1", "224.0.0.1",
+     "2002:7f00:1::", "64:ff9b::7f00:1", "fc00:0::1", "FC00::1", "010.0.0.1", "10.0.0.0/8", "", "acme.com"],
+)  # fmt: skip
+def test_other_addresses_cannot_be_named(ip: str) -> None:
+    assert not is_nameable(ip)
+
+
+@pytest.mark.parametrize("ip", [ip for ip in NEVER if not is_nameable(ip)])
+def test_naming_opens_nothing_else(ip: str) -> None:
+    assert refused_address(ip, named=(ip,))
 
 
 @pytest.mark.parametrize("ip", PUBLIC)

@@ -17,6 +17,7 @@ def test_the_documented_policy_can_be_used() -> None:
     assert len(policy.rules) == 2
     web = policy.repos["acme/web"]
     assert web.publish.max_bytes == 5_000_000
+    assert web.commands.deny == ("curl", "ssh")
     assert web.egress.profiles == ("node",)
     assert [rule.mode for rule in web.egress.hosts] == ["inspect"] * 3 + ["splice"]
 

@@ -294,6 +294,7 @@ def test_rules_come_from_json() -> None:
                 "paths": ["/a/*"],
                 "mode": "inspect",
                 "private": True,
+                "addresses": ["203.0.113.7"],
                 "upload": 5,
             },
         ],
@@ -308,6 +309,7 @@ def test_rules_come_from_json() -> None:
                 methods=frozenset({"GET"}),
                 paths=("/a/*",),
                 private=True,
+                addresses=frozenset({"203.0.113.7"}),
                 upload=5,
             ),
         )
@@ -333,6 +335,7 @@ WRONG: dict[str, list[object]] = {
     "paths": ["/", [1], ["a"], ["/../x"], [[]]],
     "mode": ["tunnel", None, 1, [], {}],
     "private": [1, "yes", None],
+    "addresses": [*("10.0.0.1", None, [1], ["10.0.0.0/8"], ["1.1.1.1"], ["169.254.169.254"])],
     "upload": [True, -1, "5", 1.5],
 }
 
@@ -350,7 +353,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
-FIELDS = ("host", "ports", "methods", "paths", "mode", "private", "upload")
+FIELDS = ("host", "ports", "methods", "paths", "mode", "private", "addresses", "upload")
 
 
 @patient

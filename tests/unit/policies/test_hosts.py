@@ -61,7 +61,9 @@ def test_a_path_is_whole_or_a_beginning(paths: list[str]) -> None:
     assert "paths" in said(paths=paths)
 
 
-@pytest.mark.parametrize("port", [0, 70_000, -1, "443", "https", "udp:53", True, 1.5])
+@pytest.mark.parametrize(
+    "port", [0, 70_000, -1, "443", "https", "udp:53", 53, "http:53", True, 1.5]
+)
 def test_a_port_is_a_number_or_says_that_it_is_plain(port: object) -> None:
     assert "ports" in said(ports=[port])
 
@@ -127,7 +129,9 @@ def test_the_shared_suffix_is_named() -> None:
 LABEL = json.dumps(
     {
         "python": ["index.acme.com", "files.acme.com"],
-        "node": [{"host": "npm.acme.com", "scheme": "https", "port": 8443}],
+        "node": [
+            {"host": "npm.acme.com", "scheme": "https", "port": 8443, "addresses": ["10.1.2.3"]}
+        ],
         "debian": [{"host": "deb.acme.com", "scheme": "http"}],
     }
 )
@@ -142,6 +146,7 @@ def test_profiles_are_what_the_image_says() -> None:
         ("npm.acme.com", ("https:8443",)),
     ]
     assert {rule.methods for rule in opened.rules} == {("GET", "HEAD")}
+    assert [rule.addresses for rule in opened.rules] == [(), (), (), ("10.1.2.3",)]
     assert opened.empty == ()
 
 
@@ -176,6 +181,10 @@ def test_a_profile_opened_twice_is_opened_once() -> None:
             '{"python": [{"scheme": "http"}]}',
         ),
         '{"python": [{"host": "a.acme.com", "port": "22; "}]}',
+        *(
+            '{"python": [{"host": "a.acme.com", "addresses": ["169.254.169.254"]}]}',
+            '{"python": [{"host": "a.acme.com", "addresses": 1}]}',
+        ),
     ],
 )
 def test_an_image_that_does_not_say_it_well_opens_nothing(registries: str) -> None:
@@ -187,7 +196,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
-ENTRY = JSON | st.dictionaries(st.sampled_from(("host", "scheme", "port")), JSON)
+ENTRY = JSON | st.dictionaries(st.sampled_from(("host", "scheme", "port", "addresses")), JSON)
 
 
 @patient

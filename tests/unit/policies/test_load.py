@@ -122,6 +122,27 @@ def test_a_broken_file_is_refused(tmp_path: Path, raw: bytes, said: str) -> None
         ("version: 1\nconnections: {a: {kind: ftp}}", "connections.a: input tag 'ftp'"),
         ("version: 1\nconnections: {a: 1}", "connections.a: write keys and values here"),
         ("version: 1\nrepos: []", "repos: write keys and values here"),
+        (
+            "version: 1\nrepos: {a/b: {forge: local, commands: {deny: [gh], broker: [gh]}}}",
+            "gh is denied and brokered",
+        ),
+        ("version: 1\nrepos: {a/b: {forge: local, commands: {broker: [x]}}}", "commands.broker[0]"),
+        (
+            "version: 1\nrepos: {a/b: {forge: local, commands: {deny: [sh]}}}",
+            "cannot do without sh",
+        ),
+        (
+            "version: 1\nrepos: {a/b: {forge: local, commands: {deny: [/bin/x]}}}",
+            "name of a program",
+        ),
+        (
+            "version: 1\nrepos: {a/b: {forge: local, commands: {deny: ['x y']}}}",
+            "name of a program",
+        ),
+        (
+            "version: 1\nrepos: {a/b: {forge: local, sandbox: {runtime: kata}}}",
+            "sandbox.runtime: input",
+        ),
     ],
 )
 def test_an_error_names_file_line_place_and_cure(text: str, said: str) -> None:
@@ -188,6 +209,8 @@ def test_only_owner_and_name_make_a_repository(name: str) -> None:
             "profiles[0]: there is no profile 'perl': known are debian, github-read, go, n",
         ),
         ("forge: local, connections: [llm]", "connections[0]: there is no connection llm"),
+        ("forge: local, reads: [acme/x]", "reads[0]: acme/x is not another one under `repos`"),
+        ("forge: local, reads: [acme/web]", "reads[0]: acme/web is not another one under `repos`"),
         (
             "forge: local, egress: {hosts: [{host: a.acme.com, methods: [get]}]}",
             "hosts[0].methods[0]: write a method in capitals",

@@ -1,7 +1,4 @@
-import ast
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -403,12 +400,3 @@ def test_rules_from_json_is_total(data: object) -> None:
 
 def test_the_protection_that_is_always_there() -> None:
     assert ALWAYS_PROTECTED == (".github/workflows/**", ".gitmodules")
-
-
-@pytest.mark.parametrize("module", ["__init__", "egress", "publish"])
-def test_what_goes_into_the_gateways_image_needs_the_standard_library_only(module: str) -> None:
-    source = Path(__file__).parents[3] / "policies" / f"{module}.py"
-    for node in ast.walk(ast.parse(source.read_text())):
-        names = [node.module or "."] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        assert all(name.split(".")[0] in sys.stdlib_module_names for name in names)
