@@ -225,15 +225,13 @@ REPLY = st.one_of(
 @given(reply=REPLY, rich=st.booleans())
 def test_every_reply_is_within_slacks_limits(*, reply: Reply, rich: bool) -> None:
     rendered = render(reply, rich=rich)
-    texts = mrkdwn(rendered)
 
     assert 1 <= len(rendered.text) <= 4000
     assert problem_of_message(rendered.text, rendered.blocks) is None
     assert rich or problem_of_message(rendered.text, rendered.blocks, rich=False) is None
-    shown = [*texts, *(t for block in rendered.blocks for t in texts_in(block))]
-    texts = [*texts, *shown]
-    assert not any(re.search(r"@(channel|here|everyone)\b", text, re.IGNORECASE) for text in texts)
-    assert not any(re.search(r"&(?!amp;|lt;|gt;)", text) for text in texts)
+    shown = [rendered.text, *(t for block in rendered.blocks for t in texts_in(block))]
+    assert not any(re.search(r"@(channel|here|everyone)\b", text, re.IGNORECASE) for text in shown)
+    assert not any(re.search(r"&(?!amp;|lt;|gt;)", text) for text in mrkdwn(rendered))
 
 
 def test_a_channel_is_shown_by_its_name() -> None:
