@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from sqlalchemy import text
+from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.support.git_server import GitServer
@@ -24,6 +24,14 @@ _VARYING = (
     (re.compile(r"\b01[0-9a-z]{24}\b"), "TASK"),
     (re.compile(r"http://127\.0\.0\.1:\d+"), "http://forge"),
     (re.compile(r"key=[0-9a-f]{32}"), "key=KEY"),
+)
+_AT = re.compile("@([a-z_]+)")
+_EARLIER = r"strftime('%Y-%m-%d %H:%M:%f', \1, '-1 day')"
+_A_DAY_OLDER = (
+    "UPDATE task SET changed_at = @changed_at, ended_at = @ended_at",
+    "UPDATE run SET started_at = @started_at, ended_at = @ended_at",
+    "UPDATE inbox SET received_at = @received_at",
+    "UPDATE outbox SET created_at = @created_at, next_at = @next_at",
 )
 
 
@@ -206,6 +214,12 @@ class Workspace:
 
         await until(look, seconds=seconds, what="nothing waits to be dealt with or said")
 
+    async def a_day_passes(self) -> None:
+        """What there is of tasks and what was said is a day older."""
+        async with self.errand.store() as store, store.begin() as tx:
+            for statement in _A_DAY_OLDER:
+                await tx.execute(sql(_AT.sub(_EARLIER, statement)))
+
     def transcript(self, root: str) -> str:
         """The thread as people read it, without what differs from run to run."""
         parts = []
@@ -237,4 +251,4 @@ async def _unsettled(conn: AsyncConnection) -> int:
         "SELECT (SELECT count(*) FROM inbox WHERE state IN ('raw', 'new'))"
         " + (SELECT count(*) FROM outbox WHERE state IN ('pending', 'sending'))"
     )
-    return int((await conn.execute(text(query))).scalar_one())
+    return int((await conn.execute(sql(query))).scalar_one())
