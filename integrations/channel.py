@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:  # fastapi takes a third of a second to load, and a worker has no use for it
+    from fastapi import APIRouter
 
 
 class _Value(BaseModel):
@@ -276,7 +278,7 @@ class Channel(Protocol):
     async def name_of(self, person: str) -> str:
         """The name by which people know somebody (`slack:U0DANA`)."""
 
-    def routes(self, receive: Receive) -> APIRouter | None:
+    def routes(self, receive: Receive) -> "APIRouter | None":
         """HTTP routes for deliveries, or None. They answer 2xx only after `receive` returned."""
 
     async def listen(self, receive: Receive) -> None:

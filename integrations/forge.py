@@ -1,9 +1,11 @@
 """The port to a place where code lives."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, SecretStr
+
+if TYPE_CHECKING:  # fastapi takes a third of a second to load, and a worker has no use for it
+    from fastapi import APIRouter
 
 
 class _Value(BaseModel):
@@ -58,7 +60,7 @@ class Forge(Protocol):
     async def open_pull(self, draft: PullDraft) -> Pull:
         """Open it. Safe twice: where one is open for the same head, that one is returned."""
 
-    def routes(self) -> APIRouter | None:
+    def routes(self) -> "APIRouter | None":
         """Pages of the forge, if it has any."""
 
     async def check(self) -> list[str]:
