@@ -194,6 +194,8 @@ def final(
         elapsed_seconds=elapsed_seconds,
         cost_usd=view.cost_usd,
         asked_by=task.requester_name,
+        person=task.requester,
+        url=task.page,
         review_state=str(task.grant.get("review_state", "")) if published else "",
     )
 

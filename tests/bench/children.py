@@ -23,7 +23,8 @@ from tests.support.linear import payloads
 from tests.support.linear.limits import Bucket, Limits
 from tests.support.linear.server import LinearApi, application
 from tests.support.ports import free_port
-from tests.support.slack_api import BOT_ID, BOT_USER, TEAM, blocks_problem
+from tests.support.slack_api import BOT_ID, BOT_USER, TEAM
+from tests.support.slack_limits import problem_of_message
 from tests.support.slack_payloads import SIGNING_SECRET
 
 ROOT = Path(__file__).parents[2]
@@ -55,10 +56,10 @@ def slack() -> web.Application:
         if request.match_info["method"] == "auth.test":
             who = {"url": "https://acme.example/", "team_id": TEAM, "user_id": BOT_USER}
             return web.json_response({"ok": True, "bot_id": BOT_ID} | who)
-        if request.match_info["method"] == "chat.postMessage" and blocks_problem(
-            await request.json()
-        ):
-            return web.json_response({"ok": False, "error": "invalid_blocks"})
+        if request.match_info["method"] == "chat.postMessage":
+            args = await request.json()
+            if (problem := problem_of_message(args["text"], args["blocks"])) is not None:
+                return web.json_response({"ok": False, "error": problem})
         return web.json_response({"ok": True, "ts": f"1800000000.{posted:06}"})
 
     app = web.Application()
