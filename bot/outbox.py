@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.intake import Signal, utc_now
 from bot.metrics import Metrics
 from bot.said import introduce, say
-from bot.standing import ASK_AGAIN_SECONDS, Standing
+from bot.standing import Standing
 from bot.store import outbox, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
@@ -115,8 +115,8 @@ class Outbox:
             self.metrics.rate_limit_wait.labels(channel.name).inc(error.retry_after)
             await self._again(row, error.retry_after, error)
         except AuthError as error:
-            await self._hold(row, ASK_AGAIN_SECONDS, str(error))
-            await self.standing.refused(channel.name, error)
+            seconds = await self.standing.refused(channel.name, error)
+            await self._hold(row, seconds, str(error))
         except (RejectedError, ValueError, LookupError) as error:
             # The latter two: a payload of another version.
             await self._dead(row, error)

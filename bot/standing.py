@@ -15,7 +15,8 @@ from bot.store.figures import STOPPED
 
 log = structlog.get_logger()
 
-ASK_AGAIN_SECONDS = 60.0
+ASK_AGAIN_SECONDS = (5.0, 60.0)
+"""A refused credential may be put right in a moment, or in a week: doubled from one to the other."""
 
 
 class Stopped(BaseModel):
@@ -34,6 +35,7 @@ class Standing:
     store: Store
     now: Callable[[], datetime] = utc_now
     _until: dict[str, datetime] = field(default_factory=dict)
+    _refusals: dict[str, int] = field(default_factory=dict)
     _noted: set[str] | None = None
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -42,9 +44,16 @@ class Standing:
         until = self._until.get(destination)
         return 0.0 if until is None else max(0.0, (until - self.now()).total_seconds())
 
-    async def refused(self, destination: str, error: Exception) -> None:
-        """It has just refused our credential."""
-        self._until[destination] = self.now() + timedelta(seconds=ASK_AGAIN_SECONDS)
+    async def refused(self, destination: str, error: Exception) -> float:
+        """It has just refused our credential; for how many seconds nobody should call it."""
+        if self.wait_seconds(destination) == 0:  # and not one of several calls at a time
+            self._refusals[destination] = self._refusals.get(destination, 0) + 1
+            seconds = pause(self._refusals[destination])
+            self._until[destination] = self.now() + timedelta(seconds=seconds)
+        await self._note(destination, error)
+        return self.wait_seconds(destination)
+
+    async def _note(self, destination: str, error: Exception) -> None:
         async with self._changing:
             known = await self._known()
             if destination in known:
@@ -57,6 +66,8 @@ class Standing:
 
     async def accepted(self, destination: str) -> None:
         """It has just taken our credential."""
+        self._refusals.pop(destination, None)
+        self._until.pop(destination, None)
         async with self._changing:
             known = await self._known()
             if destination not in known:
@@ -64,7 +75,6 @@ class Standing:
             async with self.store.begin() as tx:
                 await cursors.drop(tx, f"{STOPPED}{destination}")
             known.discard(destination)
-            self._until.pop(destination, None)
         log.info("destination_resumed", destination=destination)
 
     async def _known(self) -> set[str]:
@@ -73,6 +83,12 @@ class Standing:
             async with self.store.read() as conn:
                 self._noted = set(await cursors.starting(conn, STOPPED))
         return self._noted
+
+
+def pause(refusals: int) -> float:
+    """How long to wait after so many refusals in a row."""
+    first, longest = ASK_AGAIN_SECONDS
+    return min(longest, first * 2.0 ** min(max(refusals - 1, 0), 10))
 
 
 async def stopped_destinations(store: Store) -> dict[str, Stopped]:
