@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot import words
 from integrations.channel import (
     Card,
     Check,
@@ -245,3 +246,14 @@ def test_an_opening_says_what_it_is_about_and_links_to_where_it_was_asked_for() 
     )
     texts = mrkdwn(render_opening(opening))
     assert texts[1:] == ["*Fix &lt;!channel&gt;*", "asked by Dana in ENG", "https://linear.app/x"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_ticket_can_be_made_of_live_work_where_there_is_a_place_for_it(
+    *, live: bool, tickets: bool
+) -> None:
+    card = CARD.model_copy(update={"live": live})
+    offered = [b["value"] for b in buttons(render(card, tickets=tickets))]
+    assert ("create issue" in offered) is (live and tickets)
+    assert words.read("create issue", repos=()).word == "ticket"
