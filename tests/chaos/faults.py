@@ -24,7 +24,7 @@ LINEAR = (
     linear.cut(effect=False), linear.cut(effect=True),
 )  # fmt: skip
 VICTIMS = ("work", "serve", "redis")
-FLUSH_AT = 4
+FLUSH_AT = 3
 """Which of the faults is the loss of everything that Redis holds."""
 KEEPER_SECONDS = 0.5
 
@@ -41,7 +41,7 @@ class Nemesis:
     async def kill(self) -> None:
         number = 0
         while True:
-            await asyncio.sleep(self.rng.uniform(3, 8))
+            await asyncio.sleep(self.rng.uniform(5, 12))
             number += 1
             victim = "flush" if number == FLUSH_AT else self.rng.choice(VICTIMS)
             down_seconds = self.rng.uniform(0, 2)
@@ -51,7 +51,7 @@ class Nemesis:
 
     async def fail_calls(self) -> None:
         while True:
-            await asyncio.sleep(self.rng.uniform(0.5, 3))
+            await asyncio.sleep(self.rng.uniform(1, 4))
             self.site.slack.fail(self.rng.choice(METHODS), self.rng.choice(SLACK))
             if self.rng.random() < 0.3:
                 self.site.linear.faults.add(self.rng.choice(LINEAR))
