@@ -7,11 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.asks import about
 from bot.record import record
-from bot.said import say
+from bot.said import say, settle_one
+from bot.store import tasks
 from bot.store.rows import TaskRow
 from integrations.channel import Inbound, Notice, Option, Question
 from policies.decide import decide
 from policies.model import Action, Choice, Grant, Policy, Refusal
+
+RECENT = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +37,19 @@ class Answers:
         seq = seq_of(inbound, "notice")
         await say(tx, inbound.conversation, notice, seq=seq, now=self.now, task=task)
 
-    async def ask(self, tx: AsyncConnection, inbound: Inbound, choice: Choice) -> None:
-        options = tuple(Option(label=option, words=option) for option in choice.options)
-        question = Question(text=choice.text, options=options)
+    async def ask(self, tx: AsyncConnection, inbound: Inbound, choice: Choice, *, to: str) -> str:
+        """Ask somebody which repository is meant, those first that they used last; the question's name."""
+        used = [task.repo for task in await tasks.of_requester(tx, to, limit=RECENT)]
+        likely = sorted(choice.options, key=lambda o: used.index(o) if o in used else len(used))
+        options = tuple(Option(label=option, words=option) for option in likely)
+        question = Question(text=choice.text, options=options, to=to)
         seq = seq_of(inbound, "question")
         await say(tx, inbound.conversation, question, seq=seq, now=self.now)
+        return seq
+
+    async def settle(self, tx: AsyncConnection, seq: str, chosen: str) -> None:
+        """Show that a question before any task is answered."""
+        await settle_one(tx, "", seq=seq, chosen=chosen, now=self.now)
 
     async def refuse(
         self,

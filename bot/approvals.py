@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot import words
 from bot.answers import Answers, seq_of
 from bot.record import record
-from bot.said import say_everywhere
+from bot.said import say_everywhere, settle
 from bot.states import IN_SANDBOX
 from bot.store import approvals, commands, cursors, runs
 from bot.store.rows import ApprovalRow, CommandRow, TaskRow
@@ -110,6 +110,8 @@ class Rulings:
             # After the gateway, so that the agent does not try before it may.
             text = _TOLD[row.verdict].format(host=row.host)
             await self._command(tx, inbound, task, kind="steer", text=text)
+        chosen = f"{'allowed' if row.verdict == 'allow' else 'blocked'} by {inbound.author_name}"
+        await settle(tx, task, seq=f"egress:{row.host}", chosen=chosen, now=self.answers.now)
         notice = Notice(text=_said(inbound, row) + (" and told the agent." if told else "."))
         await say_everywhere(tx, task, notice, seq=f"ruling:{row.id}", now=self.answers.now)
 

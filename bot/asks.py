@@ -6,8 +6,10 @@ from integrations.channel import Inbound
 from policies.model import Action, Ask
 
 
-def to_start(inbound: Inbound, request: Request, *, repo: str | None) -> Ask:
-    """May this person start this, here?"""
+def to_start(
+    inbound: Inbound, request: Request, *, repo: str | None, chosen: str | None = None
+) -> Ask:
+    """May this person start this, here? `chosen` is what people have set for the place."""
     return Ask(
         person=inbound.author,
         where=inbound.conversation.where,
@@ -15,6 +17,9 @@ def to_start(inbound: Inbound, request: Request, *, repo: str | None) -> Ask:
         repo=repo,
         agent=request.agent,
         topics=inbound.topics,
+        chosen=chosen,
+        apart=inbound.standing,
+        shared=inbound.shared,
         suggested=inbound.suggested.repo if inbound.suggested else None,
     )
 
@@ -27,5 +32,19 @@ def about(task: TaskRow, inbound: Inbound, *, action: Action, agent: str | None 
         action=action,
         repo=task.repo,
         agent=agent,
+        apart=inbound.standing,
+        shared=inbound.shared,
         task_requester=task.requester,
+    )
+
+
+def to_set(inbound: Inbound, *, repo: str) -> Ask:
+    """May this person make it what the place stands for?"""
+    return Ask(
+        person=inbound.author,
+        where=inbound.conversation.where,
+        action="settings",
+        repo=repo,
+        apart=inbound.standing,
+        shared=inbound.shared,
     )

@@ -8,18 +8,21 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import words
+from bot import corrections, words
 from bot.answers import Answers, seq_of
 from bot.approvals import Rulings
 from bot.completion import held_back
 from bot.intake import Signal, utc_now
+from bot.manual import HELP
 from bot.mirrors import Mirrors
 from bot.pages import PageLinks
+from bot.places import Places
 from bot.progress import STATE_WORDS
+from bot.quiet import is_muted, mute
 from bot.record import record
 from bot.said import status_text
-from bot.starts import Starts, question_key
-from bot.states import IN_SANDBOX, TERMINAL, IllegalMoveError, TaskState
+from bot.starts import Asked, Starts, question_key
+from bot.states import IN_SANDBOX, LIVE, TERMINAL, IllegalMoveError, TaskState
 from bot.store import commands, cursors, inbox, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError, StoreRefusedError
@@ -29,18 +32,13 @@ from integrations.channel import Inbound
 from integrations.tracker import Tracker
 from policies.decide import is_trigger
 from policies.model import Policy
+from runner.steps import context_prompt
 
 log = structlog.get_logger()
 
 MAX_TRIES = 5
 SWEEP_SECONDS = 5.0
 STEERABLE = frozenset({TaskState.QUEUED, TaskState.PUBLISHING, *IN_SANDBOX}) - {TaskState.STOPPING}
-HELP = (
-    "Mention me with what should be done, and where if it isn't clear: `owner/name fix the flaky login test`. "
-    "I answer in this thread and end with a pull request.\n"
-    "Reply here to steer, or to go on after the end. `stop` ends the work, `status` tells how far it is, "
-    "`retry` runs it again. Options: `repo=owner/name`, `agent=name`."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +128,26 @@ class Desk:
         """Do what one message asks for; False if it is none of our business."""
         task = await tasks.for_conversation(tx, inbound.conversation)
         request = words.read(inbound.text, repos=tuple(self.policy.repos), title=inbound.title)
-        if inbound.happening == "withdrawn":
-            return await self._withdrawn(tx, inbound, task)
-        if inbound.happening == "triggered":
-            return await self._triggered(tx, inbound, task, request)
+        match inbound.happening:
+            case "withdrawn":
+                return await self._withdrawn(tx, inbound, task)
+            case "gone":
+                return await self._gone(tx, inbound)
+            case "triggered":
+                return await self._triggered(tx, inbound, task, request)
+            case "rated":
+                return await self._rated(tx, inbound, task)
+            case "corrected" if task is not None:
+                return await self._corrected(tx, inbound, task, request)
+            case "said" | "corrected":
+                return await self._spoken(tx, inbound, task, request)
+
+    async def _spoken(
+        self, tx: AsyncConnection, inbound: Inbound, task: TaskRow | None, request: words.Request
+    ) -> bool:
+        if request.word == "settings" and (inbound.addressed or task is not None):
+            await Places(answers=self._answers).set(tx, inbound, request)
+            return True
         if task is None:
             return await self._without_task(tx, inbound, request)
         ruling = None if inbound.title else words.ruling_in(inbound.text)
@@ -145,14 +159,18 @@ class Desk:
     async def _about(
         self, tx: AsyncConnection, inbound: Inbound, task: TaskRow, request: words.Request
     ) -> bool:
+        if not inbound.addressed and request.word != "unmute" and await is_muted(tx, inbound):
+            return False
         match request.word:
+            case "mute" | "unmute":
+                await mute(tx, self._answers, inbound, task, muted=request.word == "mute")
             case "help":
                 await self._answers.tell(tx, inbound, HELP, task=task.id)
             case "status":
                 text = await status_text(tx, task, now=self.now())
                 await self._answers.tell(tx, inbound, text, task=task.id)
             case "stop":
-                await self._stop(tx, inbound, task)
+                return await self._stop(tx, inbound, task)
             case "ticket":
                 await self._make_ticket(tx, inbound, task)
             case "thanks":
@@ -168,6 +186,19 @@ class Desk:
         command = seq_of(inbound, "stop")
         await stop_task(tx, task, by=inbound.author, command_id=command, now=self.now())
         return True
+
+    async def _gone(self, tx: AsyncConnection, inbound: Inbound) -> bool:
+        """Nobody there can see or stop it any more; what is being published is done."""
+        here = inbound.conversation
+        asked = [
+            task
+            for task in await tasks.in_states(tx, LIVE - {TaskState.PUBLISHING})
+            if (task.conversation.channel, task.conversation.team) == (here.channel, here.team)
+        ]
+        for task in asked:
+            command = f"{seq_of(inbound, 'stop')}:{task.id}"
+            await stop_task(tx, task, by=inbound.author, command_id=command, now=self.now())
+        return bool(asked)
 
     async def _triggered(
         self,
@@ -187,6 +218,8 @@ class Desk:
         self, tx: AsyncConnection, inbound: Inbound, task: TaskRow, request: words.Request
     ) -> bool:
         """What was said is about the work itself: a new round of it, or word to the one that runs."""
+        if inbound.pressed and (request.word != "retry" or task.state not in TERMINAL):
+            return False  # the question is answered, or it runs again already
         if not request.prompt:
             if inbound.addressed:
                 await self._answers.tell(tx, inbound, HELP, task=task.id)
@@ -197,7 +230,7 @@ class Desk:
             text = f"This errand is {STATE_WORDS[task.state]}; `retry` is for when it has ended."
             await self._answers.tell(tx, inbound, text, task=task.id)
         else:
-            await self._steer(tx, inbound, task, request)
+            await self._steer(tx, inbound, task, request.prompt)
         return True
 
     async def _without_task(
@@ -206,7 +239,7 @@ class Desk:
         asked = await _open_question(tx, inbound)
         if asked is not None and await self._answered(tx, inbound, request, asked):
             return True
-        if not inbound.addressed:
+        if not inbound.addressed or inbound.pressed:
             return False
         if request.word is not None or not request.prompt:
             prefix = "" if request.word == "help" or not request.prompt else "Nothing runs here.\n"
@@ -216,48 +249,89 @@ class Desk:
         return True
 
     async def _answered(
-        self, tx: AsyncConnection, inbound: Inbound, request: words.Request, asked: Inbound
+        self, tx: AsyncConnection, inbound: Inbound, request: words.Request, asked: Asked
     ) -> bool:
         """Take a message as the answer to our question to its author; False if it is none."""
-        if request.word == "stop":
+        first = asked.inbound
+        if inbound.happening == "corrected":
+            if inbound.message_id != first.message_id:
+                return False
+            first, inbound = first.model_copy(update={"text": inbound.text}), first
+        elif request.word == "stop":
             await cursors.put(tx, question_key(inbound), "")
+            await self._answers.settle(tx, asked.seq, "nothing")
             await self._answers.tell(tx, inbound, "All right, nothing is begun.")
             return True
-        if request.word is not None or not (request.repo or inbound.addressed):
+        elif request.word is not None or not (request.repo or inbound.addressed):
             return False
         await cursors.put(tx, question_key(inbound), "")
-        first = words.read(asked.text, repos=tuple(self.policy.repos), title=asked.title)
-        await self._starts.start(tx, asked, first, repo=request.repo, answer=inbound)
+        await self._answers.settle(tx, asked.seq, request.repo or "another answer")
+        again = words.read(first.text, repos=tuple(self.policy.repos), title=first.title)
+        repo = request.repo or again.repo
+        await self._starts.start(tx, first, again, repo=repo, answer=inbound)
         return True
 
-    async def _steer(
+    async def _corrected(
         self, tx: AsyncConnection, inbound: Inbound, task: TaskRow, request: words.Request
-    ) -> None:
+    ) -> bool:
+        """An edit of the request, or of word to the agent: it is told, or reads it so in the first place."""
+        head = await corrections.is_about(tx, inbound, task)
+        if not head or request.word is not None or not request.prompt:
+            return False
+        if not await self._answers.granted(tx, inbound, task, action="steer"):
+            return True
+        if await corrections.rewrite(tx, task, inbound, request):
+            await self._answers.tell(tx, inbound, "Noted: I begin with your edit.", task=task.id)
+            return True
+        await self._steer(tx, inbound, task, f"{head}\n\n{request.prompt}")
+        return True
+
+    async def _rated(self, tx: AsyncConnection, inbound: Inbound, task: TaskRow | None) -> bool:
+        """How somebody liked the last word: on record, and nothing is said about it."""
+        if task is None:
+            return False
+        await record(
+            tx,
+            now=self.now(),
+            actor=inbound.author,
+            action="feedback",
+            task=task.id,
+            decision="good" if inbound.text == "good" else "bad",
+            round=task.round,
+        )
+        return True
+
+    async def _steer(self, tx: AsyncConnection, inbound: Inbound, task: TaskRow, text: str) -> None:
         if not await self._answers.granted(tx, inbound, task, action="steer"):
             return
         if task.state not in STEERABLE:
-            text = f"This errand is {STATE_WORDS[task.state]}; say that again when it has ended."
-            await self._answers.tell(tx, inbound, text, task=task.id)
+            refused = f"This errand is {STATE_WORDS[task.state]}; say that again when it has ended."
+            await self._answers.tell(tx, inbound, refused, task=task.id)
             return
-        await self._command(tx, inbound, task, kind="steer", text=request.prompt)
+        around = context_prompt(inbound.context)
+        whole = f"{text}\n\n{around}" if around else text
+        await self._command(tx, inbound, task, kind="steer", text=whole)
         when = "the agent gets it with its next turn"
         if task.state is TaskState.PUBLISHING:
             when = "I go on with it once this is published"
         await self._answers.tell(tx, inbound, f"Noted; {when}.", task=task.id)
 
-    async def _stop(self, tx: AsyncConnection, inbound: Inbound, task: TaskRow) -> None:
+    async def _stop(self, tx: AsyncConnection, inbound: Inbound, task: TaskRow) -> bool:
+        """A button or reaction that stops nothing (any more) is no reason to say so."""
         if task.state in TERMINAL:
-            await self._answers.tell(tx, inbound, "Nothing is running here.", task=task.id)
-            return
+            if not inbound.pressed:
+                await self._answers.tell(tx, inbound, "Nothing is running here.", task=task.id)
+            return not inbound.pressed
         if task.state is TaskState.PUBLISHING:
             text = "Too late to stop: the work is done and is being published. Close the pull request if you don't want it."
             await self._answers.tell(tx, inbound, text, task=task.id)
-            return
+            return True
         if not await self._answers.granted(tx, inbound, task, action="stop"):
-            return
+            return True
         command = seq_of(inbound, "stop")
         if not await stop_task(tx, task, by=inbound.author, command_id=command, now=self.now()):
             await self._answers.tell(tx, inbound, "It is being stopped already.", task=task.id)
+        return True
 
     async def _make_ticket(self, tx: AsyncConnection, inbound: Inbound, task: TaskRow) -> None:
         if await self._answers.granted(tx, inbound, task, action="steer"):
@@ -291,6 +365,6 @@ class Desk:
             )
 
 
-async def _open_question(tx: AsyncConnection, inbound: Inbound) -> Inbound | None:
+async def _open_question(tx: AsyncConnection, inbound: Inbound) -> Asked | None:
     stored = await cursors.get(tx, question_key(inbound))
-    return Inbound.model_validate_json(stored) if stored else None
+    return Asked.model_validate_json(stored) if stored else None

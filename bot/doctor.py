@@ -20,6 +20,7 @@ from integrations.errors import IntegrationError
 from integrations.forge import Forge
 from policies.errors import PolicyError
 from policies.load import load_policy
+from policies.model import Policy
 from runner.errors import RunnerError
 from runner.keys import safe_url
 
@@ -159,7 +160,7 @@ async def _outside(settings: Settings) -> list[Finding]:
     ]
     store = Store(settings.database)
     services: dict[str, Channel | Forge] = {
-        **open_channels(settings, store),
+        **open_channels(settings, store, Policy(version=1)),
         **open_forges(settings),
     }
     for name, service in services.items():

@@ -6,8 +6,8 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.progress import STATE_WORDS, View, card
-from bot.states import TERMINAL
-from bot.store import followers, outbox, runs
+from bot.states import TERMINAL, TaskState
+from bot.store import followers, outbox, runs, tasks
 from bot.store.rows import OutboxRow, TaskRow
 from integrations.channel import Conversation, Final, Mark, Notice, Opening, Question
 
@@ -87,6 +87,27 @@ async def say_everywhere(
         await say(tx, conversation, reply, seq=here, now=now, task=task.id)
 
 
+async def settle(
+    tx: AsyncConnection, task: TaskRow, *, seq: str, chosen: str, now: datetime
+) -> None:
+    """Show everywhere that a question about a task is answered: nothing can be chosen any more."""
+    for conversation in await whereabouts(tx, task):
+        await settle_one(tx, task.id, seq=_seq_in(conversation, task, seq), chosen=chosen, now=now)
+
+
+async def settle_one(
+    tx: AsyncConnection, task: str, *, seq: str, chosen: str, now: datetime
+) -> None:
+    row = await outbox.get(tx, task, "question", seq)
+    if row is None:
+        return
+    answered = Question.model_validate(row.payload).model_copy(update={"chosen": chosen})
+    payload = answered.model_dump(mode="json")
+    await outbox.replace(
+        tx, task=task, kind="question", seq=seq, payload=payload, now=now, urgent=True
+    )
+
+
 async def begin_elsewhere(
     tx: AsyncConnection, task: TaskRow, where: Conversation, *, now: datetime
 ) -> None:
@@ -147,9 +168,16 @@ async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: 
     current = run if run is not None and run.round == task.round else None
     view = View.model_validate(current.view) if current else View()
     shown = card(task, view, now=now, started_at=current.started_at if current else None, note=note)
+    if task.state is TaskState.QUEUED and not shown.doing:
+        shown = shown.model_copy(update={"doing": _in_line(await tasks.ahead_of(tx, task))})
     payload = shown.model_dump(mode="json")
     for conversation in await whereabouts(tx, task):
         await _show(tx, task, conversation, payload, now=now)
+
+
+def _in_line(ahead: int) -> str:
+    """Nothing where it is next: it starts at once, mostly."""
+    return f"waits in line, {ahead} before it" if ahead else ""
 
 
 async def _show(

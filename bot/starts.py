@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import structlog
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import words
@@ -10,6 +11,7 @@ from bot.answers import Answers
 from bot.asks import about, to_start
 from bot.mirrors import Mirrors
 from bot.pages import PageLinks
+from bot.places import chosen_for
 from bot.record import record
 from bot.said import introduce, mark, show_card, whereabouts
 from bot.states import TERMINAL
@@ -22,6 +24,15 @@ from policies.decide import decide
 from policies.model import Choice, Grant, Refusal
 
 log = structlog.get_logger()
+
+
+class Asked(BaseModel):
+    """A request that waits for the answer to our question, and which question that is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inbound: Inbound
+    seq: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +51,14 @@ class Starts:
         answer: Inbound | None = None,
     ) -> None:
         """Begin what `inbound` asks for, if the policy grants it; `answer` is what was said to our question."""
-        match decide(self.answers.policy, to_start(inbound, request, repo=repo)):
+        chosen = await chosen_for(tx, inbound.conversation.where)
+        match decide(self.answers.policy, to_start(inbound, request, repo=repo, chosen=chosen)):
             case Refusal() as refusal:
                 await self.answers.refuse(tx, inbound, refusal, action="start")
             case Choice() as choice:
-                await cursors.put(tx, question_key(inbound), inbound.model_dump_json())
-                await self.answers.ask(tx, answer or inbound, choice)
+                seq = await self.answers.ask(tx, answer or inbound, choice, to=inbound.author)
+                asked = Asked(inbound=inbound, seq=seq)
+                await cursors.put(tx, question_key(inbound), asked.model_dump_json())
             case Grant() as grant:
                 await self._begin(tx, inbound, request, grant)
 
@@ -106,6 +119,9 @@ class Starts:
         )
         if not await tasks.insert(tx, task):
             return
+        if request.branch and task.branch != request.branch:
+            text = f"I work on {task.branch}: `branch=` takes a name like team/fix-login, in small letters."
+            await self.answers.tell(tx, inbound, text, task=task.id)
         await record(
             tx,
             now=now,

@@ -44,7 +44,9 @@ def new_task(
         forge=grant.forge,
         repo=grant.repo,
         repo_reason=grant.repo_reason,
-        branch=_wanted(inbound.branch) or own_branch(task_id, request.title),
+        branch=_asked_for(request.branch or "")
+        or _wanted(inbound.branch)
+        or own_branch(task_id, request.title),
         prompt=request.prompt,
         context=inbound.context,
         guidance=inbound.guidance,
@@ -77,6 +79,11 @@ def _wanted(branch: str) -> str:
     """
     plain = branch.strip().lower()
     return plain if any(map(str.isdigit, plain)) and _BRANCH.fullmatch(plain) else ""
+
+
+def _asked_for(branch: str) -> str:
+    """The branch that a request names; `main` and its like have no slash."""
+    return branch if "/" in branch and _BRANCH.fullmatch(branch) else ""
 
 
 def own_branch(task_id: str, title: str) -> str:

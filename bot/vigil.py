@@ -25,6 +25,8 @@ SWEEP_SECONDS = 5.0
 ASK_AGAIN = timedelta(seconds=30)
 """Between two questions after what one task waits for."""
 CALL_SECONDS = 10.0
+LINE = 50
+"""So many of those that wait are told their place."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class Vigil:
             try:
                 await self.release()
                 await self.break_silence()
+                await self.tell_the_line()
             except StoreError as error:
                 log.warning("vigil_store_unreachable", error=repr(error))
             await self._woken.wait(SWEEP_SECONDS)
@@ -100,6 +103,19 @@ class Vigil:
         if silent:
             self.spoken.set()
         return len(silent)
+
+    async def tell_the_line(self) -> None:
+        """Say on the cards of what waits how much is before it, where that has changed."""
+        async with self.store.read() as conn:
+            line = await tasks.queued(conn, limit=LINE)
+        if not line:
+            return
+        async with self.store.begin() as tx:
+            for task in line:
+                fresh = await tasks.get(tx, task.id)
+                if fresh is not None and fresh.state is TaskState.QUEUED:
+                    await show_card(tx, fresh, now=self.now())
+        self.spoken.set()
 
     async def _is_silent(self, conn: AsyncConnection, task: TaskRow) -> bool:
         for conversation in await whereabouts(conn, task):

@@ -19,6 +19,7 @@ from bot.bus import Bus
 from bot.completion import Completer
 from bot.desk import Desk
 from bot.dispatch import Dispatcher
+from bot.front import HouseFront
 from bot.handin import HandIns
 from bot.intake import Intake, Signal
 from bot.outbox import Outbox
@@ -40,6 +41,9 @@ from integrations.localforge.forge import LocalForge
 from integrations.localforge.reading import LocalReading
 from integrations.reading import Reading
 from integrations.slack.channel import SlackChannel
+from integrations.slack.client import SlackClient
+from integrations.slack.config import SlackConfig
+from integrations.slack.workspaces import ManyWorkspaces, OneWorkspace
 from integrations.tracker import Tracker
 from policies.load import load_policy
 from policies.model import Policy
@@ -89,11 +93,11 @@ async def _keep_going(loop: Loop) -> None:
             return
 
 
-def open_channels(settings: Settings, store: Store) -> dict[str, Channel]:
-    """`store`: where what they must remember is kept, encrypted."""
+def open_channels(settings: Settings, store: Store, policy: Policy) -> dict[str, Channel]:
+    """`store`: where what they must remember is kept, encrypted, and what they show of tasks."""
     channels: dict[str, Channel] = {}
     if settings.slack is not None:
-        channels["slack"] = SlackChannel(settings.slack)
+        channels["slack"] = open_slack(settings, settings.slack, store=store, policy=policy)
     else:
         log.info("channel_off", channel="slack", hint="set ERRAND_SLACK__BOT_TOKEN to turn it on")
     if (linear := open_linear(settings, store)) is not None:
@@ -101,6 +105,19 @@ def open_channels(settings: Settings, store: Store) -> dict[str, Channel]:
     else:
         log.info("channel_off", channel="linear", hint="errand linear setup says how to turn it on")
     return channels
+
+
+def open_slack(
+    settings: Settings, config: SlackConfig, *, store: Store, policy: Policy
+) -> SlackChannel:
+    workspaces = (
+        ManyWorkspaces(config, Vault(store, vault_key(settings)))
+        if config.many
+        else OneWorkspace(SlackClient(config))
+    )
+    front = HouseFront(store=store, policy=policy)
+    tickets = settings.linear is not None
+    return SlackChannel(config, front=front, workspaces=workspaces, tickets=tickets)
 
 
 def open_linear(settings: Settings, store: Store) -> LinearChannel | None:
@@ -150,7 +167,7 @@ async def open_services(
         await store.upgrade()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
-        channels = open_channels(settings, store) | {c.name: c for c in more_channels}
+        channels = open_channels(settings, store, policy) | {c.name: c for c in more_channels}
         forges = open_forges(settings)
         for channel in channels.values():
             stack.push_async_callback(channel.close)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Word = Literal["stop", "status", "help", "retry", "thanks", "ticket"]
+Word = Literal["stop", "status", "help", "retry", "thanks", "ticket", "settings", "mute", "unmute"]
 
 _THANKS = frozenset(
     (
@@ -45,9 +45,12 @@ _WORDS: dict[str, Word] = {
     "?": "help",
     "retry": "retry",
     "try again": "retry",
+    "settings": "settings",
+    "mute": "mute",
+    "unmute": "unmute",
 }
 
-_OPTION = re.compile(r"(?<!\S)(repo|agent)=(\S+)")
+_OPTION = re.compile(r"(?<!\S)(repo|branch|agent)=(\S+)")
 _REPO = re.compile(r"(?<![\w./=-])([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?![\w/-])")
 _FENCE = re.compile(r"```.*?(```|\Z)", re.DOTALL)
 _TICKET = re.compile(
@@ -63,6 +66,8 @@ class Request:
 
     word: Word | None
     repo: str | None
+    branch: str | None
+    """The branch to work on, if one was named."""
     agent: str | None
     title: str
     prompt: str
@@ -79,6 +84,7 @@ def read(text: str, *, repos: Collection[str], title: str = "") -> Request:
     return Request(
         word=None if title else _word(prompt),
         repo=options.get("repo") or named,
+        branch=options.get("branch"),
         agent=options.get("agent"),
         title=title_of(title or _without_repo(prompt, named)),
         prompt=prompt,

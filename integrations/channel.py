@@ -44,7 +44,8 @@ class Suggestion(_Value):
     confidence: float = Field(ge=0, le=1)
 
 
-Happening = Literal["said", "triggered", "withdrawn"]
+Happening = Literal["said", "triggered", "withdrawn", "gone", "corrected", "rated"]
+Standing = Literal["", "unknown", "guest", "outsider", "bot"]
 
 
 class Inbound(_Value):
@@ -69,7 +70,19 @@ class Inbound(_Value):
     received_at: datetime
     happening: Happening = "said"
     """`triggered`: nobody spoke, but a label or state was set that a policy may take as a request. `withdrawn`: what
-    asked for the work was taken back (unassigned, cancelled): it stops, whatever the text."""
+    asked for the work was taken back (unassigned, cancelled): it stops, whatever the text. `gone`: the bot was taken
+    out of the whole workspace (`conversation.team`): all that was asked for there stops. `corrected`: what was said
+    before in `message_id` now reads so. `rated`: how somebody liked the last word, `good` or `bad`."""
+    corrects: str = ""
+    """The semantic key of what was said before, where this corrects it."""
+    pressed: bool = False
+    """A button of ours said this. What it asks for may be settled by now: then nothing comes of it."""
+    standing: Standing = ""
+    """What sets its author apart from the members of the place; a policy has to name whom it means by more than `*`."""
+    shared: bool = False
+    """Somebody outside of the organization reads along: a policy has to name such a place."""
+    note: str = ""
+    """The channel's own note, of what it has still to ask for."""
     partial: bool = False
     """The channel has more to ask of its service (`Channel.complete`) before this can be dealt with."""
     title: str = ""
@@ -147,6 +160,10 @@ class Question(_Value):
     kind: Literal["question"] = "question"
     text: str
     options: tuple[Option, ...]
+    to: str = ""
+    """Whose answer counts, as a policy names people; anybody's if empty."""
+    chosen: str = ""
+    """What was answered: nothing can be chosen any more."""
 
 
 class Check(_Value):
@@ -172,6 +189,11 @@ class Final(_Value):
     elapsed_seconds: int = 0
     cost_usd: float | None = None
     asked_by: str = ""
+    """The name of who asked."""
+    person: str = ""
+    """Who asked, as a policy names people."""
+    url: str = ""
+    """The task's page."""
     review_state: str = ""
     """Where the ticket goes now that there is something to review, if it came from one."""
 
@@ -242,7 +264,8 @@ class Channel(Protocol):
     async def edit(self, conversation: Conversation, message_id: str, reply: Reply) -> None:
         """Replace a message. Safe twice. `RejectedError` if the message is gone.
 
-        Only a `Card` ever changes; a place that keeps what was said leaves other messages as they are.
+        Only a `Card` changes, and a `Question` when it was answered; a place that keeps what was said leaves other
+        messages as they are.
         """
 
     async def mark(

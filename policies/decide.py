@@ -22,7 +22,7 @@ from policies.model import (
 )
 from policies.names import is_agent, is_repo, plain_place
 
-MAX_OPTIONS = 10
+MAX_OPTIONS = 100
 MAX_NAMED = 3
 _MIB = 1024**2
 
@@ -50,21 +50,30 @@ def _unknown_repo(wanted: str) -> str:
 
 
 def _routed(policy: Policy, ask: Ask) -> Grant | Refusal | Choice:
-    """What the ticket or place stands for, else a sure suggestion, else the only one open, else a question."""
+    """What the ticket or place stands for, else what was set or suggested, else the only one open, else a question."""
     allowed = tuple(name for name in sorted(policy.repos) if _covering(policy, ask, name).rules)
     if (meant := next(_defaults(policy, ask), None)) is not None:
         place, default = meant
         if default in allowed or not allowed:
             return _on(policy, ask, default, because=f"the default of {place}")
         return _choice(f"{default}, the default of {place}, is not open to you here.", allowed)
-    if ask.suggested in allowed and ask.suggested is not None and len(allowed) > 1:
-        channel = ask.where.partition(":")[0]
-        return _on(policy, ask, ask.suggested, because=f"suggested by {channel}")
-    if len(allowed) == 1:
-        return _on(policy, ask, allowed[0], because="the only one allowed here")
+    if (hint := _hint(ask, allowed)) is not None:
+        repo, because = hint
+        return _on(policy, ask, repo, because=because)
     if allowed:
         return _choice("Several repositories are open to you here.", allowed)
     return _nearest_refusal(policy, ask)
+
+
+def _hint(ask: Ask, allowed: tuple[str, ...]) -> tuple[str, str] | None:
+    """What else says which of the allowed ones is meant, and why."""
+    if ask.chosen in allowed and ask.chosen is not None:
+        return ask.chosen, f"set for {ask.where}"
+    if len(allowed) == 1:
+        return allowed[0], "the only one allowed here"
+    if ask.suggested in allowed and ask.suggested is not None:
+        return ask.suggested, f"suggested by {ask.where.partition(':')[0]}"
+    return None
 
 
 def is_trigger(policy: Policy, topics: tuple[str, ...]) -> bool:
@@ -147,12 +156,12 @@ def _tests(policy: Policy, ask: Ask, repo: str) -> tuple[_Test, ...]:
         actions.add("start")  # who may start work here may also steer and stop their own
     return (
         (
-            lambda rule: any(_is_one_of(policy, ask.person, who) for who in rule.who),
-            lambda _: "The policy has no rule that names you.",
+            lambda rule: any(_is_one_of(policy, ask, who) for who in rule.who),
+            lambda _: f"The policy has no rule that names you{_APART[ask.apart]}.",
         ),
         (
-            lambda rule: any(_is_at(ask.where, place) for place in rule.where),
-            lambda rules: f"The policy names you, but not in {ask.where} ({_ids(rules)}).",
+            lambda rule: any(_is_at(ask, place) for place in rule.where),
+            lambda rules: _not_there(ask, rules),
         ),
         (
             lambda rule: not {repo, "*"}.isdisjoint(rule.repos),
@@ -161,7 +170,7 @@ def _tests(policy: Policy, ask: Ask, repo: str) -> tuple[_Test, ...]:
         (
             lambda rule: not actions.isdisjoint(rule.may),
             lambda rules: (
-                f"The policy does not let you {ask.action} work on {repo} here ({_ids(rules)})."
+                f"The policy does not let you {_DOING[ask.action]} {repo} here ({_ids(rules)})."
             ),
         ),
         (
@@ -173,15 +182,39 @@ def _tests(policy: Policy, ask: Ask, repo: str) -> tuple[_Test, ...]:
     )
 
 
-def _is_one_of(policy: Policy, person: str, who: str) -> bool:
+_DOING = {
+    "start": "start work on",
+    "steer": "steer work on",
+    "stop": "stop work on",
+    "approve": "approve work on",
+    "settings": "make a default of",
+}
+_APART = {
+    "": "",
+    "unknown": " (who you are here could not be found out, and `*` means members only)",
+    "guest": " (you are a guest, and `*` means members only)",
+    "outsider": " (you are of another organization, and `*` means members only)",
+    "bot": " (you are a bot, and `*` means people only)",
+}
+
+
+def _not_there(ask: Ask, rules: _Numbered) -> str:
+    why = ", which is shared with another organization" if ask.shared else ""
+    return f"The policy names you, but not in {ask.where}{why} ({_ids(rules)})."
+
+
+def _is_one_of(policy: Policy, ask: Ask, who: str) -> bool:
     if who == "*":
-        return True
+        return not ask.apart
     # A group's name has no colon, so that nobody is taken for a group by their id.
-    return person == who if ":" in who else person in policy.people.get(who, ())
+    return ask.person == who if ":" in who else ask.person in policy.people.get(who, ())
 
 
-def _is_at(where: str, place: str) -> bool:
-    return place in {"*", where} or (place.endswith(":*") and where.startswith(place[:-1]))
+def _is_at(ask: Ask, place: str) -> bool:
+    if place == ask.where:
+        return True
+    wide = place == "*" or (place.endswith(":*") and ask.where.startswith(place[:-1]))
+    return wide and not ask.shared
 
 
 def _ids(rules: _Numbered) -> str:
@@ -199,10 +232,15 @@ def _agents(rules: _Numbered) -> str:
     return ", ".join(sorted({agent for _, rule in rules for agent in rule.agents}))
 
 
-def _refusal(policy: Policy, reason: str, rule: str) -> Refusal:
+def operators(policy: Policy) -> tuple[list[str], list[str]]:
+    """Who may change what the policy leaves to people: groups, and persons."""
     who = {w for r in policy.rules if "settings" in r.may for w in r.who}
     groups = sorted(w for w in who if w != "*" and ":" not in w)
-    persons = sorted(w for w in who if ":" in w)
+    return groups, sorted(w for w in who if ":" in w)
+
+
+def _refusal(policy: Policy, reason: str, rule: str) -> Refusal:
+    groups, persons = operators(policy)
     names = [*(f"members of {group}" for group in groups), *persons]
     text = " or ".join(names) or "whoever edits the policy file"
     return Refusal(reason=reason, rule=rule, who_can_change=f"This can be changed by {text}.")

@@ -33,7 +33,7 @@ from policies.names import (
 )
 from policies.pricelist import ModelPrice
 
-Action = Literal["start", "steer", "stop", "approve"]
+Action = Literal["start", "steer", "stop", "approve", "settings"]
 Permission = Literal["start", "steer", "stop", "approve", "settings"]
 Loc = tuple[str | int, ...]
 
@@ -238,6 +238,12 @@ class Ask(_Value):
     """Further names of where it was said, the most specific first: `linear:label:backend`."""
     suggested: str | None = None
     """A repository that the channel is sure is meant."""
+    chosen: str | None = None
+    """The repository that people have set for this place, by `settings`."""
+    apart: Literal["", "unknown", "guest", "outsider", "bot"] = ""
+    """What sets this person apart from the members of the place: then `*` does not mean them."""
+    shared: bool = False
+    """Others than this organization read there: then neither `*` nor `channel:*` means the place."""
     task_requester: str | None = None
     """Who asked for the task that this is about, if it is about one."""
 

@@ -28,6 +28,11 @@ async def open_for(conn: AsyncConnection, task: str, fence: int | None = None) -
     return [CommandRow.model_validate(dict(row)) for row in rows.mappings()]
 
 
+async def exists(conn: AsyncConnection, command_id: str) -> bool:
+    found = await conn.execute(select(table.c.id).where(table.c.id == command_id))
+    return found.first() is not None
+
+
 async def mark_sent(tx: AsyncConnection, ids: Collection[str], now: datetime) -> None:
     """Note a sending, the first or another. What is done stays done."""
     mine = (table.c.id.in_(ids), table.c.state.in_(OPEN))

@@ -13,6 +13,17 @@ async def get(conn: AsyncConnection, name: str) -> str | None:
     return value
 
 
+async def set_between(conn: AsyncConnection, prefix: str, suffix: str) -> dict[str, str]:
+    """Those with a value whose names begin and end so."""
+    mine = (
+        table.c.name.startswith(prefix, autoescape=True),
+        table.c.name.endswith(suffix, autoescape=True),
+        table.c.value != "",
+    )
+    rows = await conn.execute(select(table.c.name, table.c.value).where(*mine))
+    return {row.name: row.value for row in rows}
+
+
 async def put(tx: AsyncConnection, name: str, value: str) -> None:
     insert = upsert(tx, table).values(name=name, value=value)
     await tx.execute(

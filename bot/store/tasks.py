@@ -93,6 +93,20 @@ async def for_item(conn: AsyncConnection, item: str, *, repo: str) -> TaskRow | 
     return await _first(conn, mine.order_by(table.c.created_at.desc(), table.c.id.desc()))
 
 
+async def of_requester(conn: AsyncConnection, person: str, *, limit: int) -> list[TaskRow]:
+    """Newest first."""
+    mine = select(table).where(table.c.requester == person)
+    return await _all(
+        conn, mine.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+    )
+
+
+async def ahead_of(conn: AsyncConnection, task: TaskRow) -> int:
+    """How many stand before a queued task in line."""
+    line = list((await conn.execute(_line(select(table.c.id)).limit(500))).scalars())
+    return line.index(task.id) if task.id in line else 0
+
+
 async def listing(
     conn: AsyncConnection, *, states: Collection[TaskState] | None = None, limit: int = 50
 ) -> list[TaskRow]:
@@ -103,10 +117,13 @@ async def listing(
 
 async def queued(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:
     """What may start: the most urgent first, then the oldest; who is queued again does not lose its place."""
-    ready = (table.c.state == TaskState.QUEUED, table.c.waits_for == NOTHING)
+    return await _all(conn, _line(select(table)).limit(limit))
+
+
+def _line(query: Select[Any]) -> Select[Any]:
     urgency = case((table.c.priority == 0, MEDIUM), else_=table.c.priority)
-    order = (urgency, table.c.created_at, table.c.id)
-    return await _all(conn, select(table).where(*ready).order_by(*order).limit(limit))
+    ready = query.where(table.c.state == TaskState.QUEUED, table.c.waits_for == NOTHING)
+    return ready.order_by(urgency, table.c.created_at, table.c.id)
 
 
 async def waiting(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:

@@ -38,6 +38,8 @@ def lines(reply: Reply) -> list[str]:
 
 def changes(old: Reply, new: Reply) -> list[str]:
     """What a new form of a reply adds to what is already on the screen."""
+    if isinstance(new, Question) and new.chosen:
+        return []  # it was typed just now
     if not isinstance(old, Card) or not isinstance(new, Card):
         return lines(new) if lines(new) != lines(old) else []
     said = set(_steps(old))

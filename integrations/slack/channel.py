@@ -1,19 +1,31 @@
 """Slack as a place where people talk."""
 
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
+import structlog
 from fastapi import APIRouter
 from slack_bolt.async_app import AsyncApp
 
-from integrations.channel import Conversation, Inbound, Mark, Opening, Receive, Reply
-from integrations.errors import IntegrationError, RejectedError
-from integrations.slack.client import Message, SlackClient
-from integrations.slack.config import SCOPES, SlackConfig
-from integrations.slack.identity import Identity
+from integrations.channel import Conversation, Final, Inbound, Mark, Opening, Receive, Reply
+from integrations.errors import IntegrationError, RateLimitedError, RejectedError
+from integrations.front import Front
+from integrations.slack.arrivals import Arrivals
+from integrations.slack.checkup import problems_of
+from integrations.slack.client import SlackClient
+from integrations.slack.completing import CLOSED, completed, post_once
+from integrations.slack.config import SlackConfig
 from integrations.slack.ingress import bolt_app
-from integrations.slack.render import render, render_opening
+from integrations.slack.oauth import install_router
+from integrations.slack.pace import Pace
+from integrations.slack.render import Rendered, is_richer, render, render_opening
+from integrations.slack.sessions import Sessions
 from integrations.slack.socket import listen
 from integrations.slack.web import slack_router
+from integrations.slack.workspaces import ManyWorkspaces, Workspaces
+
+log = structlog.get_logger()
 
 REACTIONS = {
     Mark.SEEN: "eyes",
@@ -23,105 +35,181 @@ REACTIONS = {
 }
 CLOCK_SKEW = timedelta(minutes=5)
 """Slack stamps messages by its own clock; keys are unique, so looking further back is harmless."""
-OPENED_WITHIN = timedelta(days=1)
-"""How far back an opening that may have been posted is looked for."""
 
-_BOT_REFUSED = (
-    "Slack does not accept the bot token ({code}): reinstall the app and set"
-    " ERRAND_SLACK__BOT_TOKEN to its Bot User OAuth Token."
-)
-_NO_BOT = "ERRAND_SLACK__BOT_TOKEN is no bot's token: take the Bot User OAuth Token (xoxb-…)."
-_SCOPES_MISSING = (
-    "The Slack app lacks {scopes}: paste manifest.yml into its App Manifest page and reinstall it."
-)
-_APP_REFUSED = (
-    "Slack does not accept the app-level token ({code}): turn Socket Mode on and set"
-    " ERRAND_SLACK__APP_TOKEN to a token with connections:write."
-)
+MOVED = "(I write to you here, since I can no longer write where you asked.)"
+ATTACHMENT = "output.txt"
+BLOCK_CODES = frozenset({"invalid_blocks", "invalid_blocks_format"})
 
 
 class SlackChannel:
-    """One workspace, one bot token."""
+    """Every workspace that the app is installed in."""
 
     name = "slack"
-    edit_seconds = 3.0
     silence_seconds = 60.0
 
-    def __init__(self, config: SlackConfig, *, client: SlackClient | None = None) -> None:
+    def __init__(
+        self,
+        config: SlackConfig,
+        *,
+        front: Front,
+        workspaces: Workspaces,
+        tickets: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`tickets`: somewhere else a ticket can be made of what is asked for here."""
         self._config = config
-        self._client = client or SlackClient(config)
+        self._front = front
+        self._workspaces = workspaces
+        self._tickets = tickets
+        self._caller = SlackClient(config)
+        """Asks for Socket Mode's addresses, for which the app itself has a token."""
+        self._sessions = Sessions()
+        self._pace = Pace(clock=clock)
+        self._plain: set[str] = set()
+        """The workspaces that have only the older blocks."""
+
+    @property
+    def edit_seconds(self) -> float:
+        return self._pace.seconds
 
     async def complete(self, inbound: Inbound) -> Inbound:
-        return inbound
+        client = await self._workspaces.client(inbound.conversation.team)
+        return await completed(client, inbound)
 
     async def open(self, where: Conversation, opening: Opening, *, key: str) -> Conversation:
         if where.thread:
             raise RejectedError(self.name, f"{where.thread} is nothing to begin a conversation on")
-        bot = await self._client.identity()
-        ts = await self._opened(where.place, bot, key)
-        if ts is None:
-            message = render_opening(opening)
-            ts = await self._client.post(
-                channel=where.place, thread="", text=message.text, blocks=message.blocks, key=key
-            )
+        client = await self._workspaces.client(where.team)
+        bot = await client.identity()
+        message = render_opening(opening)
+        ts = await post_once(client, bot, place=where.place, message=message, key=key)
         return where.model_copy(update={"team": bot.team_id, "thread": ts})
 
-    async def _opened(self, place: str, bot: Identity, key: str) -> str | None:
-        oldest = (datetime.now(UTC) - OPENED_WITHIN).timestamp()
-        async for message in self._client.history(channel=place, oldest=oldest):
-            if message.key == key and _wrote(bot, message):
-                return message.ts
-        return None
-
     async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
-        message = render(reply)
-        return await self._client.post(
-            channel=conversation.place,
-            thread=conversation.thread,
-            text=message.text,
-            blocks=message.blocks,
-            key=key,
-        )
+        client = await self._workspaces.client(conversation.team)
+
+        async def send(message: Rendered) -> str:
+            return await client.post(
+                channel=conversation.place,
+                thread=conversation.thread,
+                text=message.text,
+                blocks=message.blocks,
+                key=key,
+            )
+
+        try:
+            posted = await self._best(conversation, reply, send)
+        except RejectedError as error:
+            if error.code not in CLOSED or not isinstance(reply, Final):
+                raise
+            return await self._directly(client, reply, key=key)
+        await self._beside(client, conversation, reply)
+        return posted
+
+    async def _directly(self, client: SlackClient, final: Final, *, key: str) -> str:
+        """The last word, to who asked: the place where they did is closed to us."""
+        user = final.person.removeprefix(f"{self.name}:")
+        if user == final.person:
+            raise RejectedError(self.name, "nobody to tell directly")
+        message = render(final.model_copy(update={"text": f"{final.text}\n\n{MOVED}"}))
+        place = await client.direct(user)
+        bot = await client.identity()
+        return await post_once(client, bot, place=place, message=message, key=key)
+
+    async def _beside(self, client: SlackClient, conversation: Conversation, reply: Reply) -> None:
+        """What goes with a message that is posted: nothing of it may make it be posted again."""
+        await self._sessions.show(client, conversation, reply)
+        attachment = render(reply).attachment
+        if attachment:
+            try:
+                await client.upload(
+                    channel=conversation.place,
+                    thread=conversation.thread,
+                    name=ATTACHMENT,
+                    text=attachment,
+                )
+            except IntegrationError as error:
+                log.warning("slack_file_not_sent", error=str(error))
 
     async def edit(self, conversation: Conversation, message_id: str, reply: Reply) -> None:
-        message = render(reply)
-        await self._client.update(
-            channel=conversation.place, ts=message_id, text=message.text, blocks=message.blocks
-        )
+        client = await self._workspaces.client(conversation.team)
+
+        async def send(message: Rendered) -> str:
+            await client.update(
+                channel=conversation.place,
+                ts=message_id,
+                text=message.text,
+                blocks=message.blocks,
+            )
+            return message_id
+
+        try:
+            await self._best(conversation, reply, send)
+        except RateLimitedError as error:
+            self._pace.too_fast(error.retry_after)
+            raise
+        await self._sessions.show(client, conversation, reply)
+
+    async def _best(
+        self, conversation: Conversation, reply: Reply, send: Callable[[Rendered], Awaitable[str]]
+    ) -> str:
+        """With the newer blocks; where Slack refuses them nothing was said, so that the older ones may follow."""
+        if conversation.team not in self._plain and is_richer(reply):
+            try:
+                return await send(render(reply, rich=True, tickets=self._tickets))
+            except RejectedError as error:
+                if error.code not in BLOCK_CODES:
+                    raise
+                self._plain.add(conversation.team)
+                log.info("slack_blocks_plain", team=conversation.team, error=str(error))
+        return await send(render(reply, tickets=self._tickets))
 
     async def mark(
         self, conversation: Conversation, message_id: str, mark: Mark, *, present: bool
     ) -> None:
-        await self._client.react(
+        client = await self._workspaces.client(conversation.team)
+        await client.react(
             channel=conversation.place, ts=message_id, name=REACTIONS[mark], present=present
         )
 
     async def find(self, conversation: Conversation, *, key: str, since: datetime) -> str | None:
-        bot = await self._client.identity()
-        replies = self._client.replies(
+        client = await self._workspaces.client(conversation.team)
+        bot = await client.identity()
+        replies = client.replies(
             channel=conversation.place,
             thread=conversation.thread,
             oldest=(since - CLOCK_SKEW).timestamp(),
         )
         try:
             async for message in replies:
-                if message.key == key and _wrote(bot, message):
+                if message.key == key and bot.wrote(user=message.user, bot_id=message.bot_id):
                     return message.ts
         except RejectedError as error:
-            if error.code != "thread_not_found":
+            if error.code not in CLOSED:
                 raise
         return None
 
     async def name_of(self, person: str) -> str:
-        return await self._client.name_of(person.removeprefix(f"{self.name}:"))
+        """Ids are one workspace's own: the first that knows somebody tells."""
+        user = person.removeprefix(f"{self.name}:")
+        unknown: RejectedError | None = None
+        for client in await self._workspaces.clients():
+            try:
+                return await client.name_of(user)
+            except RejectedError as error:
+                unknown = error
+        raise unknown or RejectedError(self.name, "not installed in any workspace")
 
     def routes(self, receive: Receive) -> APIRouter | None:
+        router = APIRouter()
         secret = self._config.signing_secret
-        if secret is None:
-            return None
-        return slack_router(
-            self._app(receive), self._client, signing_secret=secret.get_secret_value()
-        )
+        if secret is not None:
+            app = self._app(receive)
+            events = slack_router(app, self._workspaces, signing_secret=secret.get_secret_value())
+            router.include_router(events)
+        if isinstance(self._workspaces, ManyWorkspaces):
+            router.include_router(install_router(self._workspaces))
+        return router if router.routes else None
 
     async def listen(self, receive: Receive) -> None:
         token = self._config.app_token
@@ -129,36 +217,18 @@ class SlackChannel:
             await listen(
                 self._app(receive),
                 app_token=token.get_secret_value(),
-                web=self._client.web(),
+                web=self._caller.web(),
             )
 
     async def check(self) -> list[str]:
-        try:
-            problems = _shortcomings(await self._client.who())
-        except RejectedError as error:
-            return [_BOT_REFUSED.format(code=error.code)]
-        except IntegrationError as error:
-            return [f"{error}: check the network and ERRAND_SLACK__API_URL."]
-        try:
-            await self._client.try_app_token()
-        except RejectedError as error:
-            problems.append(_APP_REFUSED.format(code=error.code))
-        except IntegrationError as error:
-            problems.append(f"{error}: Socket Mode could not be tried.")
-        return problems
+        return await problems_of(self._workspaces, self._caller)
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._workspaces.close()
+        await self._caller.close()
 
     def _app(self, receive: Receive) -> AsyncApp:
-        return bolt_app(self._client, receive, api_url=self._config.api_url)
-
-
-def _shortcomings(bot: Identity) -> list[str]:
-    problems = [] if bot.bot_id else [_NO_BOT]
-    missing = sorted(SCOPES.keys() - bot.scopes) if bot.scopes is not None else []
-    return [*problems, _SCOPES_MISSING.format(scopes=", ".join(missing))] if missing else problems
-
-
-def _wrote(bot: Identity, message: Message) -> bool:
-    return message.user == bot.user_id or (bool(bot.bot_id) and message.bot_id == bot.bot_id)
+        arrivals = Arrivals(
+            config=self._config, workspaces=self._workspaces, front=self._front, receive=receive
+        )
+        return bolt_app(arrivals, api_url=self._config.api_url)

@@ -1,113 +1,62 @@
 """Slack's Web API with our errors: one attempt per call, since only the caller knows what is safe twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 
 import aiohttp
-from slack_sdk.errors import SlackApiError, SlackClientError
+from pydantic import SecretStr
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
-from integrations.errors import (
-    AuthError,
-    IntegrationError,
-    RateLimitedError,
-    RejectedError,
-    UnavailableError,
-)
+from integrations.channel import Standing
+from integrations.errors import RejectedError
 from integrations.slack.config import SlackConfig
+from integrations.slack.failures import slack_errors
 from integrations.slack.identity import Identity
+from integrations.slack.messages import Message, message_of
 
-AUTH_CODES = frozenset(
-    {
-        "access_denied",
-        "account_inactive",
-        "ekm_access_denied",
-        "enterprise_is_restricted",
-        "invalid_auth",
-        "missing_scope",
-        "no_permission",
-        "not_allowed_token_type",
-        "not_authed",
-        "org_login_required",
-        "team_access_not_granted",
-        "token_expired",
-        "token_revoked",
-    }
-)
-PASSING_CODES = frozenset(
-    {"fatal_error", "internal_error", "request_timeout", "service_unavailable"}
-)
-"""Answers that say nothing about the call itself: Slack warns that it may have taken effect."""
-UNREADABLE = (
-    SlackClientError,
-    aiohttp.ClientError,
-    TimeoutError,
-    OSError,
-    ValueError,
-    AttributeError,  # what the SDK raises where a proxy answers 200 with a text of its own
-)
-RATE_CODES = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
-DEFAULT_WAIT_SECONDS = 30.0
+Block = dict[str, object]
+
 PAGE = 200
 MAX_PAGES = 50
-
-
-@contextmanager
-def slack_errors() -> Iterator[None]:
-    """Whatever the SDK raises becomes one of `IntegrationError`'s leaves."""
-    try:
-        yield
-    except SlackApiError as error:
-        raise from_answer(error) from error
-    except UNREADABLE as error:
-        raise UnavailableError("slack", type(error).__name__) from error
-
-
-def from_answer(error: SlackApiError) -> IntegrationError:
-    """What an answer of Slack that is not `ok` means."""
-    # An answer that was no JSON leaves the raw HTTP response here, or no data in ours.
-    status: int = getattr(error.response, "status_code", 0) or getattr(error.response, "status", 0)
-    data = getattr(error.response, "data", None)
-    code = str(data.get("error", "")) if isinstance(data, Mapping) else ""
-    if status == HTTPStatus.TOO_MANY_REQUESTS or code in RATE_CODES:
-        return RateLimitedError("slack", _wait(error.response.headers))
-    if code in AUTH_CODES:
-        return AuthError("slack", code)
-    if not code or code in PASSING_CODES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UnavailableError("slack", code or f"HTTP {status}")
-    return RejectedError("slack", code)
-
-
-def _wait(headers: Mapping[str, str]) -> float:
-    value = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() else DEFAULT_WAIT_SECONDS
+PEOPLE = 5000
+"""So many are remembered."""
+REMEMBERED_SECONDS = 900.0
+"""Who becomes a guest is one a quarter of an hour later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A message in a thread, as far as we read it."""
-
-    ts: str
-    user: str
-    bot_id: str
-    key: str
-    """The key it was posted with, if it is one of ours."""
+class Person:
+    name: str
+    standing: Standing
 
 
 class SlackClient:
     """The handful of methods we use. Made without a running loop; the connection opens with the first call."""
 
-    def __init__(self, config: SlackConfig, *, timeout_seconds: float = 10) -> None:
+    def __init__(
+        self,
+        config: SlackConfig,
+        *,
+        token: SecretStr | None = None,
+        timeout_seconds: float = 10,
+    ) -> None:
         self._config = config
+        self._token = token or config.bot_token
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._session: aiohttp.ClientSession | None = None
         self._identity: Identity | None = None
         self._asking = asyncio.Lock()
-        self._names: dict[str, str] = {}
+        self._people: dict[str, tuple[Person, float]] = {}
+
+    @property
+    def config(self) -> SlackConfig:
+        return self._config
+
+    def renew(self, token: SecretStr) -> None:
+        """Go on with another token of the same workspace."""
+        self._token = token
 
     async def identity(self) -> Identity:
         """Who we are: asked once, then known."""
@@ -131,18 +80,25 @@ class SlackClient:
             scopes=None if scopes is None else frozenset(s.strip() for s in scopes.split(",")),
         )
 
-    async def name_of(self, user: str) -> str:
-        """The display name, or the real one; asked once per user."""
-        if user not in self._names:
+    async def person(self, user: str) -> Person:
+        """Who somebody is; asked again after a while."""
+        now = asyncio.get_running_loop().time()
+        known = self._people.get(user)
+        if known is None or now - known[1] > REMEMBERED_SECONDS:
             answer = await self._call("users.info", {"user": user})
             found: Mapping[str, object] = answer.get("user") or {}
-            profile = found.get("profile")
-            shown = profile.get("display_name") if isinstance(profile, Mapping) else None
-            self._names[user] = str(shown or found.get("real_name") or found.get("name") or user)
-        return self._names[user]
+            if len(self._people) >= PEOPLE:
+                self._people.clear()
+            known = (_person(found, user, (await self.identity()).team_id), now)
+            self._people[user] = known
+        return known[0]
+
+    async def name_of(self, user: str) -> str:
+        """The display name, or the real one."""
+        return (await self.person(user)).name
 
     async def post(
-        self, *, channel: str, thread: str, text: str, blocks: list[dict[str, object]], key: str
+        self, *, channel: str, thread: str, text: str, blocks: Sequence[Block], key: str
     ) -> str:
         """Post into a thread, or, where that is empty, into the channel itself."""
         with slack_errors():
@@ -157,11 +113,52 @@ class SlackClient:
             )
         return str(answer["ts"])
 
-    async def update(
-        self, *, channel: str, ts: str, text: str, blocks: list[dict[str, object]]
-    ) -> None:
+    async def update(self, *, channel: str, ts: str, text: str, blocks: Sequence[Block]) -> None:
         with slack_errors():
             await self.web().chat_update(channel=channel, ts=ts, text=text, blocks=blocks)
+
+    async def whisper(
+        self, *, channel: str, thread: str, user: str, text: str, blocks: Sequence[Block]
+    ) -> None:
+        """Say something that only one person sees, until they reload."""
+        with slack_errors():
+            await self.web().chat_postEphemeral(
+                channel=channel, user=user, text=text, blocks=blocks, thread_ts=thread or None
+            )
+
+    async def upload(self, *, channel: str, thread: str, name: str, text: str) -> None:
+        """Put a text beside a message, as a file."""
+        with slack_errors():
+            await self.web().files_upload_v2(
+                channel=channel, thread_ts=thread, filename=name, title=name, content=text
+            )
+
+    async def open_view(self, trigger: str, view: Block) -> None:
+        """Open a modal: within three seconds of the click that gave the trigger."""
+        await self._send("views.open", {"trigger_id": trigger, "view": view})
+
+    async def publish_home(self, user: str, view: Block) -> None:
+        await self._send("views.publish", {"user_id": user, "view": view})
+
+    async def suggest(self, channel: str, prompts: Sequence[Mapping[str, str]]) -> None:
+        """Offer things to say in the agent's pane. With a thread this would fail without a word."""
+        await self._send(
+            "assistant.threads.setSuggestedPrompts",
+            {"channel_id": channel, "prompts": list(prompts)},
+        )
+
+    async def set_session(self, *, channel: str, thread: str, status: str) -> None:
+        """What the agent's pane shows of a conversation: processing, active, suspended, closed."""
+        await self._send(
+            "agents.sessions.setStatus",
+            {"channel_id": channel, "thread_ts": thread, "status": status},
+        )
+
+    async def direct(self, user: str) -> str:
+        """The channel of direct messages with somebody."""
+        answer = await self._call("conversations.open", {"users": user})
+        channel: Mapping[str, object] = answer.get("channel") or {}
+        return str(channel.get("id") or "")
 
     async def react(self, *, channel: str, ts: str, name: str, present: bool) -> None:
         """Add or remove a reaction; already so is fine."""
@@ -174,7 +171,9 @@ class SlackClient:
             if error.code != done:
                 raise
 
-    async def replies(self, *, channel: str, thread: str, oldest: float) -> AsyncIterator[Message]:
+    async def replies(
+        self, *, channel: str, thread: str, oldest: float = 0
+    ) -> AsyncIterator[Message]:
         """The thread's messages from `oldest` on, page by page."""
         async for message in self._messages(
             "conversations.replies", {"channel": channel, "ts": thread}, oldest=oldest
@@ -187,6 +186,13 @@ class SlackClient:
             "conversations.history", {"channel": channel}, oldest=oldest
         ):
             yield message
+
+    async def message(self, *, channel: str, ts: str) -> Message | None:
+        """One message, wherever in a thread it stands."""
+        asked = {"channel": channel, "ts": ts, "latest": ts, "inclusive": 1, "limit": 1}
+        answer = await self._call("conversations.replies", asked)
+        found = [message_of(raw) for raw in answer.get("messages") or ()]
+        return next((message for message in found if message.ts == ts), None)
 
     async def _messages(
         self, method: str, of: Mapping[str, object], *, oldest: float
@@ -205,7 +211,7 @@ class SlackClient:
                 },
             )
             for raw in answer.get("messages") or ():
-                yield _message(raw)
+                yield message_of(raw)
             cursor = (answer.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 return
@@ -214,6 +220,11 @@ class SlackClient:
         """A method by its name, with a form as its body: the SDK's own wrappers put some into the query."""
         with slack_errors():
             return await self.web().api_call(method, data=data)
+
+    async def _send(self, method: str, body: dict[str, object]) -> AsyncSlackResponse:
+        """As `_call`, for what has structure."""
+        with slack_errors():
+            return await self.web().api_call(method, json=body)
 
     async def try_app_token(self) -> None:
         """Ask for a Socket Mode address, and leave it unused."""
@@ -228,25 +239,35 @@ class SlackClient:
             await self._session.close()
             self._session = None
 
-    def web(self) -> AsyncWebClient:
-        """The SDK's client, without retries: they would post twice after a lost answer."""
+    @property
+    def session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout)
+        return self._session
+
+    @property
+    def authorization(self) -> str:
+        return f"Bearer {self._token.get_secret_value() if self._token else ''}"
+
+    def web(self) -> AsyncWebClient:
+        """The SDK's client, without retries: they would post twice after a lost answer."""
         return AsyncWebClient(
-            token=self._config.bot_token.get_secret_value(),
+            token=self._token.get_secret_value() if self._token else "",
             base_url=self._config.api_url,
-            session=self._session,
+            session=self.session,
             retry_handlers=[],
         )
 
 
-def _message(raw: Mapping[str, object]) -> Message:
-    metadata = raw.get("metadata")
-    payload = metadata.get("event_payload") if isinstance(metadata, Mapping) else None
-    key = payload.get("key") if isinstance(payload, Mapping) else None
-    return Message(
-        ts=str(raw["ts"]),
-        user=str(raw.get("user") or ""),
-        bot_id=str(raw.get("bot_id") or ""),
-        key=str(key or ""),
-    )
+def _person(found: Mapping[str, object], user: str, team: str) -> Person:
+    profile = found.get("profile")
+    shown = profile.get("display_name") if isinstance(profile, Mapping) else None
+    standing: Standing = ""
+    if found.get("is_bot"):
+        standing = "bot"
+    elif found.get("is_stranger") or found.get("team_id") not in {None, "", team}:
+        standing = "outsider"
+    elif found.get("is_restricted") or found.get("is_ultra_restricted"):
+        standing = "guest"
+    name = str(shown or found.get("real_name") or found.get("name") or user)
+    return Person(name=name, standing=standing)

@@ -1,34 +1,39 @@
 """Slack's event payloads become Inbounds: pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from integrations.channel import Conversation, Inbound
+from integrations.channel import Conversation, Inbound, Standing
 from integrations.errors import MalformedPayloadError
 from integrations.slack.identity import Identity
+from integrations.slack.interactions import Note
+from integrations.slack.links import permalink
 from integrations.slack.mrkdwn import mentions, plain, without_mention
+from integrations.slack.payloads import Id, Named, Read, Ts
 
 PLAIN_SUBTYPES = {None, "file_share", "thread_broadcast"}
 """Messages that a person has written; every other subtype is Slack's own account of something."""
-
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Ts = Annotated[str, Field(pattern=r"^[0-9]{1,16}\.[0-9]{1,16}$")]
-
-
-class _Read(BaseModel):
-    """Only what is read: Slack adds fields without notice."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+BOT_SUBTYPE: Final = "bot_message"
+STOP_EMOJI: Final = "octagonal_sign"
+LISTENED = frozenset({"app_mention", "message", "reaction_added", "agent_session_stopped"})
+"""The events that may become an Inbound."""
+NOBODY: frozenset[str] = frozenset()
 
 
-class _Authorization(_Read):
+def _never(_: str) -> bool:
+    return False
+
+
+class _Authorization(Read):
     team_id: Id | None = None
 
 
-class _Kind(_Read):
+class _Kind(Read):
     type: str
     subtype: str | None = None
     user: str | None = None
@@ -36,10 +41,11 @@ class _Kind(_Read):
     hidden: bool = False
 
 
-class _Envelope(_Read):
+class _Envelope(Read):
     event_id: Id
     team_id: Id
     authorizations: tuple[_Authorization, ...] = ()
+    is_ext_shared_channel: bool = False
     event: _Kind
 
     @property
@@ -49,20 +55,70 @@ class _Envelope(_Read):
         return ours or self.team_id
 
 
-class _Message(_Read):
-    type: str
+class _Edited(Read):
+    ts: Ts
+
+
+class _Message(Read):
+    type: str = "message"
     channel: Id
     channel_type: str = ""
     user: Id
     text: str = ""
     ts: Ts
     thread_ts: Ts | None = None
+    edited: _Edited | None = None
+    files: tuple[Named, ...] = ()
+    attachments: tuple[dict[str, Any], ...] = ()
+
+
+class _Previous(Read):
+    text: str = ""
+
+
+class _Item(Read):
+    type: str
+    channel: Id | None = None
+    ts: Ts | None = None
+
+
+class _Reaction(Read):
+    user: Id
+    reaction: str
+    item: _Item
+    event_ts: Ts
+
+
+class _Stopped(Read):
+    channel: Id
+    user: Id
+    thread_ts: Ts
+    event_ts: Ts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Whose ears these are, and to whom they are open besides people."""
+
+    bot: Identity
+    bots: AbstractSet[str] = NOBODY
+    """Other bots that are heard, by their ids."""
+    is_trigger: Callable[[str], bool] = _never
+    """Does a reaction ask for work, by its name as a topic (`slack:emoji:hammer`)?"""
+
+
+def team_of(payload: Mapping[str, object]) -> str:
+    """The workspace of ours that an event is for; empty if it does not say."""
+    try:
+        return _Envelope.model_validate(payload).team
+    except ValidationError:
+        return ""
 
 
 def parse_event(
-    payload: Mapping[str, object], *, bot: Identity, received_at: datetime
+    payload: Mapping[str, object], *, listener: Listener, received_at: datetime
 ) -> Inbound | None:
-    """What somebody said, or None where nobody said anything that could concern the bot.
+    """What somebody said or did, or None where that could not concern the bot.
 
     An `app_mention` and the `message` of one post differ in `event_id` only.
 
@@ -71,60 +127,165 @@ def parse_event(
     """
     try:
         envelope = _Envelope.model_validate(payload)
-        if not _from_a_person(envelope.event, bot):
-            return None
-        message = _Message.model_validate(payload["event"])
+        return _Reading(envelope, _mapping(payload["event"]), listener, received_at).inbound()
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
         raise MalformedPayloadError(f"Slack event without a valid {fields}") from None
-    if not _concerns(message, bot):
-        return None
-    return _inbound(envelope, message, bot=bot, received_at=received_at)
 
 
-def _from_a_person(event: _Kind, bot: Identity) -> bool:
-    if event.type not in {"app_mention", "message"} or event.subtype not in PLAIN_SUBTYPES:
-        return False
-    if event.bot_id or event.hidden:
-        return False
-    return event.user not in {None, "", bot.user_id, "USLACKBOT"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _At:
+    """Which message it is about, and whose doing it is."""
+
+    place: str
+    thread: str
+    message: str
+    user: str
 
 
-def _addressed(message: _Message, bot: Identity) -> bool:
-    said_to_it = message.type == "app_mention" or message.channel_type == "im"
-    return said_to_it or mentions(message.text, bot.user_id)
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    envelope: _Envelope
+    event: Mapping[str, object]
+    listener: Listener
+    received_at: datetime
+
+    def inbound(self) -> Inbound | None:
+        kind = self.envelope.event
+        match kind.type:
+            case "reaction_added":
+                return self._reaction(_Reaction.model_validate(self.event))
+            case "agent_session_stopped":
+                return self._stopped(_Stopped.model_validate(self.event))
+            case "message" if kind.subtype == "message_changed":
+                return self._changed()
+            case "app_mention" | "message" if self._speaks(kind):
+                return self._said(self._message(self.event))
+            case _:
+                return None
+
+    def _speaks(self, kind: _Kind) -> bool:
+        """Somebody we listen to; never ourselves."""
+        bot = self.listener.bot
+        if kind.hidden or bot.wrote(user=kind.user or "", bot_id=kind.bot_id or ""):
+            return False
+        if kind.bot_id or kind.subtype == BOT_SUBTYPE:
+            return not self.listener.bots.isdisjoint({kind.user, kind.bot_id})
+        return kind.subtype in PLAIN_SUBTYPES and kind.user not in {None, "", "USLACKBOT"}
+
+    def _message(self, raw: object) -> _Message:
+        known = {**raw} if isinstance(raw, Mapping) else {}
+        known["user"] = known.get("user") or known.get("bot_id")
+        return _Message.model_validate(known)
+
+    def _said(self, message: _Message) -> Inbound | None:
+        addressed = self._addressed(message)
+        if not addressed and message.thread_ts is None:
+            return None
+        in_thread = message.thread_ts not in {None, message.ts}
+        more = bool(message.files or message.attachments) or (addressed and in_thread)
+        return self._inbound(
+            self._at(message),
+            told_apart="",
+            text=self._plain(message.text),
+            addressed=addressed,
+            note=Note.THREAD if more else "",
+            standing="bot" if self.envelope.event.bot_id else "unknown",
+        )
+
+    def _changed(self) -> Inbound | None:
+        """An edit by a person: of a request it is a correction, and one that mentions us now is a request."""
+        kind = _Kind.model_validate({"type": "message", **_mapping(self.event.get("message"))})
+        if kind.subtype not in PLAIN_SUBTYPES or not self._speaks(kind):
+            return None
+        around = {name: self.event.get(name) for name in ("channel", "channel_type")}
+        message = self._message({**_mapping(self.event.get("message")), **around})
+        before = _Previous.model_validate(self.event.get("previous_message") or {})
+        if message.edited is None or message.text == before.text:
+            return None
+        bot = self.listener.bot.user_id
+        if mentions(message.text, bot) and not mentions(before.text, bot):
+            return self._said(message)
+        if not self._addressed(message) and message.thread_ts is None:
+            return None
+        return self._inbound(
+            self._at(message),
+            told_apart=f":edit:{message.edited.ts}",
+            text=self._plain(message.text),
+            addressed=self._addressed(message),
+        ).model_copy(update={"happening": "corrected", "corrects": self._key(message)})
+
+    def _reaction(self, reaction: _Reaction) -> Inbound | None:
+        item, name = reaction.item, reaction.reaction
+        if item.channel is None or item.ts is None or reaction.user == self.listener.bot.user_id:
+            return None
+        stops, topic = name == STOP_EMOJI, f"slack:emoji:{name}"
+        if not stops and not self.listener.is_trigger(topic):
+            return None
+        again = f":{reaction.user}:{reaction.event_ts}" if stops else ""
+        made = self._inbound(
+            _At(place=item.channel, thread=item.ts, message=item.ts, user=reaction.user),
+            told_apart=f":reaction:{name}{again}",
+            text="stop" if stops else "",
+            addressed=not stops,
+            note=Note.REACTION,
+        )
+        if stops:
+            return made.model_copy(update={"pressed": True})
+        return made.model_copy(update={"happening": "triggered", "topics": (topic,)})
+
+    def _stopped(self, stopped: _Stopped) -> Inbound:
+        """The agent pane's own stop button."""
+        thread = stopped.thread_ts
+        return self._inbound(
+            _At(place=stopped.channel, thread=thread, message=thread, user=stopped.user),
+            told_apart=f":stopped:{stopped.event_ts}",
+            text="stop",
+            addressed=True,
+        ).model_copy(update={"pressed": True})
+
+    def _inbound(
+        self,
+        at: _At,
+        *,
+        told_apart: str,
+        text: str,
+        addressed: bool,
+        note: str = "",
+        standing: Standing = "unknown",
+    ) -> Inbound:
+        team = self.envelope.team
+        return Inbound(
+            event_id=self.envelope.event_id,
+            semantic_key=f"{team}:{at.place}:{at.message}{told_apart}",
+            conversation=Conversation(channel="slack", team=team, place=at.place, thread=at.thread),
+            message_id=at.message,
+            author=f"slack:{at.user}",
+            author_name=at.user,
+            text=text,
+            addressed=addressed,
+            link=permalink(self.listener.bot, place=at.place, ts=at.message, thread=at.thread),
+            received_at=self.received_at,
+            shared=self.envelope.is_ext_shared_channel,
+            standing=standing,
+            partial=True,
+            note=note,
+        )
+
+    def _key(self, message: _Message) -> str:
+        return f"{self.envelope.team}:{message.channel}:{message.ts}"
+
+    def _at(self, message: _Message) -> _At:
+        thread = message.thread_ts or message.ts
+        return _At(place=message.channel, thread=thread, message=message.ts, user=message.user)
+
+    def _addressed(self, message: _Message) -> bool:
+        said_to_it = message.type == "app_mention" or message.channel_type == "im"
+        return said_to_it or mentions(message.text, self.listener.bot.user_id)
+
+    def _plain(self, text: str) -> str:
+        return plain(without_mention(text, self.listener.bot.user_id)).strip()
 
 
-def _concerns(message: _Message, bot: Identity) -> bool:
-    return message.thread_ts is not None or _addressed(message, bot)
-
-
-def _inbound(
-    envelope: _Envelope, message: _Message, *, bot: Identity, received_at: datetime
-) -> Inbound:
-    return Inbound(
-        event_id=envelope.event_id,
-        semantic_key=f"{envelope.team}:{message.channel}:{message.ts}",
-        conversation=Conversation(
-            channel="slack",
-            team=envelope.team,
-            place=message.channel,
-            thread=message.thread_ts or message.ts,
-        ),
-        message_id=message.ts,
-        author=f"slack:{message.user}",
-        author_name=message.user,
-        text=plain(without_mention(message.text, bot.user_id)).strip(),
-        addressed=_addressed(message, bot),
-        link=_permalink(message, bot),
-        received_at=received_at,
-    )
-
-
-def _permalink(message: _Message, bot: Identity) -> str:
-    if not bot.url:
-        return ""
-    link = f"{bot.url}archives/{message.channel}/p{message.ts.replace('.', '')}"
-    if message.thread_ts is None or message.thread_ts == message.ts:
-        return link
-    return f"{link}?thread_ts={message.thread_ts}&cid={message.channel}"
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}

@@ -16,3 +16,7 @@ class Identity:
     """Address of the workspace, with a slash at the end; empty if unknown."""
     scopes: frozenset[str] | None = None
     """What the token may do, if Slack said so."""
+
+    def wrote(self, *, user: str, bot_id: str) -> bool:
+        """Is a message by them ours?"""
+        return user == self.user_id or (bool(self.bot_id) and bot_id == self.bot_id)

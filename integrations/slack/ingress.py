@@ -4,9 +4,9 @@ What Bolt answers waits for `receive`: a failure is a 500, or no acknowledgement
 Slack delivers again.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 
 import structlog
 from slack_bolt import BoltResponse
@@ -18,23 +18,22 @@ from slack_bolt.middleware.async_middleware import AsyncMiddleware
 from slack_sdk.web.async_client import AsyncWebClient
 from typing_extensions import override
 
-from integrations.channel import Receive
 from integrations.errors import MalformedPayloadError
-from integrations.slack.client import SlackClient
-from integrations.slack.events import parse_event
+from integrations.slack.arrivals import Arrivals
 
 log = structlog.get_logger()
 
-LISTENED = frozenset({"app_mention", "message"})
+ANSWER_SECONDS = 2.8
+"""Slack waits for three."""
 
 
-def bolt_app(client: SlackClient, receive: Receive, *, api_url: str) -> AsyncApp:
+def bolt_app(arrivals: Arrivals, *, api_url: str) -> AsyncApp:
     """The app that both transports feed. What it is given over HTTP must already be verified."""
     app = AsyncApp(
         name="errand.slack",
         logger=_quiet_logger(),
         client=AsyncWebClient(base_url=api_url, retry_handlers=[]),
-        authorize=_KnownIdentity(client),
+        authorize=_Known(),
         # Off: our route verifies the raw bytes before anything parses them; events of our own
         # are dropped by the parser; nothing here uses what the others would prepare.
         request_verification_enabled=False,
@@ -43,7 +42,7 @@ def bolt_app(client: SlackClient, receive: Receive, *, api_url: str) -> AsyncApp
         attaching_function_token_enabled=False,
         attaching_conversation_kwargs_enabled=False,
     )
-    app.use(_Deliveries(client, receive))
+    app.use(_Deliveries(arrivals))
     app.error(_refuse)
     return app
 
@@ -55,12 +54,11 @@ def _quiet_logger() -> logging.Logger:
     return logger
 
 
-class _KnownIdentity(AsyncAuthorize):
-    """One workspace, one token: who we are is asked once, not in every request."""
+class _Known(AsyncAuthorize):
+    """Bolt wants somebody to be; which workspace it is, and who we are there, `Arrivals` finds out itself."""
 
-    def __init__(self, client: SlackClient) -> None:
-        self._client = client
-        self._known: AuthorizeResult | None = None
+    def __init__(self) -> None:
+        """Without it, Bolt's own would be untyped."""
 
     @override
     async def __call__(
@@ -74,27 +72,20 @@ class _KnownIdentity(AsyncAuthorize):
         actor_team_id: str | None = None,
         actor_user_id: str | None = None,
     ) -> AuthorizeResult:
-        if self._known is None:
-            bot = await self._client.identity()
-            self._known = AuthorizeResult(
-                enterprise_id=None,
-                team_id=bot.team_id,
-                bot_id=bot.bot_id,
-                bot_user_id=bot.user_id,
-            )
-        return self._known
+        return AuthorizeResult(
+            enterprise_id=enterprise_id, team_id=team_id, bot_id="errand", bot_user_id="errand"
+        )
 
 
 class _Deliveries(AsyncMiddleware):
-    """Receive what somebody said; acknowledge the rest, for Bolt's 404 would make Slack retry.
+    """Everything goes to `Arrivals`, for Bolt's 404 would make Slack retry.
 
     A middleware and no listener: Bolt acknowledges an event before its listener runs, and finding
     and calling one takes twice as long as all that is done here.
     """
 
-    def __init__(self, client: SlackClient, receive: Receive) -> None:
-        self._client = client
-        self._receive = receive
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
 
     @override
     async def async_process(
@@ -104,22 +95,11 @@ class _Deliveries(AsyncMiddleware):
         resp: BoltResponse,
         next: Callable[[], Awaitable[BoltResponse]],
     ) -> BoltResponse:
-        kind = _event_type(req.body)
-        if kind not in LISTENED:
-            log.info("slack_delivery_ignored", kind=req.body.get("type"), event_type=kind)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await self._arrivals.take(req.body)
+        if not answer:
             return BoltResponse(status=200)
-        inbound = parse_event(
-            req.body, bot=await self._client.identity(), received_at=datetime.now(UTC)
-        )
-        if inbound is not None:
-            await self._receive(inbound)
-        return BoltResponse(status=200)
-
-
-def _event_type(body: Mapping[str, object]) -> str | None:
-    event = body.get("event")
-    kind = event.get("type") if isinstance(event, Mapping) else None
-    return kind if isinstance(kind, str) and body.get("type") == "event_callback" else None
+        return BoltResponse(status=200, body=answer, headers={"content-type": "application/json"})
 
 
 async def _refuse(error: Exception, body: dict[str, object]) -> BoltResponse:

@@ -2,7 +2,7 @@
 
 import re
 
-from integrations.wording import clean, one_line
+from integrations.wording import clean, masked, one_line
 
 ZERO_WIDTH = "\u200b"
 
@@ -56,7 +56,7 @@ def from_markdown(text: str) -> str:
 
 def defuse(text: str) -> str:
     """Words that Slack would turn into a broadcast stay readable, but call nobody."""
-    return _BROADCAST.sub(f"@{ZERO_WIDTH}", clean(text))
+    return _BROADCAST.sub(f"@{ZERO_WIDTH}", masked(clean(text)))
 
 
 def escape(text: str) -> str:

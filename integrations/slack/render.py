@@ -20,6 +20,26 @@ from integrations.channel import (
     Step,
     StepState,
 )
+from integrations.slack import names
+from integrations.slack.blocks import (
+    BUTTON_TEXT,
+    BUTTON_VALUE,
+    OPTION_VALUE,
+    STEP,
+    URL,
+    Block,
+    actions,
+    button,
+    context,
+    is_address,
+    link_button,
+    option,
+    person,
+    plain_line,
+    plain_text,
+    section,
+    select,
+)
 from integrations.slack.mrkdwn import (
     code,
     code_block,
@@ -41,20 +61,16 @@ from integrations.wording import (
     state_sign,
 )
 
-Block = dict[str, object]
-
 SECTION = 3000
 TEXT_FALLBACK = 3900
 TITLE = 200
 LINE = 300
-STEP = 120
 MAX_STEPS = 22
-BUTTON_TEXT = 75
-URL = 3000
-MAX_OPTIONS = 10
+BUTTONS = 5
+LISTED = 10
+OPTIONS = 100
 OPTION = 250
 LONG_TEXT = 6000
-USER_ID_LENGTHS = range(9, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +78,45 @@ class Rendered:
     text: str
     """What notifications, screen readers and old clients show."""
     blocks: list[Block]
+    attachment: str = ""
+    """What did not fit, whole: goes along as a file."""
 
 
-def render(reply: Reply) -> Rendered:
+def render(reply: Reply, *, rich: bool = False, tickets: bool = False) -> Rendered:
+    """As Slack shows it; `rich` with blocks that not every workspace has, `tickets` where one can be made."""
     match reply:
         case Card():
-            return _card(reply)
+            return _card(reply, rich=rich, tickets=tickets)
         case Notice():
             return _notice(reply)
         case Question():
             return _question(reply)
         case Final():
-            return _final(reply)
+            return _final(reply, rich=rich)
         case _:
             assert_never(reply)
+
+
+def is_richer(reply: Reply) -> bool:
+    """Does it look different with the newer blocks?"""
+    match reply:
+        case Card():
+            return bool(reply.steps)
+        case Final():
+            return reply.outcome != "stopped"
+        case _:
+            return False
+
+
+def render_request(person_id: str, text: str) -> Rendered:
+    """What was asked for without a message, so that there is one to answer."""
+    who = person(person_id)
+    quoted = pages(text, page=SECTION - 100, total=LONG_TEXT)
+    first, *rest = quoted or ["…"]
+    return Rendered(
+        text=_fallback([f"{who}: {first}"]),
+        blocks=[section(f"{who} asks: {first}"), *map(section, rest)],
+    )
 
 
 def render_opening(opening: Opening) -> Rendered:
@@ -86,8 +127,8 @@ def render_opening(opening: Opening) -> Rendered:
     return Rendered(
         text=_fallback([title, text, link]),
         blocks=[
-            _section(f"*{title}*"),
-            *([_context([part for part in (text, link) if part])] if text or link else []),
+            section(f"*{title}*"),
+            *([context([part for part in (text, link) if part])] if text or link else []),
         ],
     )
 
@@ -96,22 +137,65 @@ _CHANNEL = re.compile(r"\bslack:(C[A-Z0-9]+)\b")
 """A place as policy names it: people see its name."""
 
 
-def _card(card: Card) -> Rendered:
+def _card(card: Card, *, rich: bool, tickets: bool) -> Rendered:
     title = written_line(card.title, TITLE) or "Errand"
     places = [_CHANNEL.sub(r"<#\1>", written_line(place, LINE)) for place in card_places(card)]
     state = written_line(f"{state_sign(card)} {' · '.join(state_facts(card))}", LINE)
     steps = _steps(card.steps)
-    top = _section("\n".join([" · ".join([f"*{title}*", *places]), state]))
+    top = section("\n".join([" · ".join([f"*{title}*", *places]), state]))
     doing = written_line(card.doing, LINE)
     below = [line for line in (doing, STOP_HINT if card.live else "") if line]
+    plan = [_plan(card)] if rich else [section("\n".join(steps))]
     return Rendered(
         text=_fallback([title, *places, state, *steps, *below]),
         blocks=[
             top,
-            *([_section("\n".join(steps))] if steps else []),
-            *([_context(below)] if below else []),
+            *(plan if steps else []),
+            *([context(below)] if below else []),
+            _controls(card, tickets=tickets),
         ],
     )
+
+
+def _controls(card: Card, *, tickets: bool) -> Block:
+    stop = button("Stop", f"{names.SAY}.stop", value="stop", style="danger")
+    details = button("Details", names.DETAILS, value=names.DETAILS)
+    issue = button("Create issue", f"{names.SAY_ONCE}.ticket", value="create issue")
+    return actions(
+        [*([stop] if card.live else []), details, *([issue] if tickets and card.live else [])]
+    )
+
+
+_STATUSES = {
+    StepState.PENDING: "pending",
+    StepState.RUNNING: "in_progress",
+    StepState.DONE: "complete",
+    StepState.FAILED: "error",
+}
+
+
+def _plan(card: Card) -> Block:
+    """The steps as Slack's own list of tasks, where the workspace has that."""
+    done = sum(step.state is StepState.DONE for step in card.steps)
+    tasks = [
+        {
+            "type": "task_card",
+            "task_id": f"step-{number}",
+            "title": plain_line(step.title, STEP),
+            "status": _STATUSES[step.state],
+        }
+        for number, step in enumerate(_kept(card.steps))
+    ]
+    return {"type": "plan", "title": f"{done} of {len(card.steps)} steps", "tasks": tasks}
+
+
+def _kept(steps: Sequence[Step]) -> list[Step]:
+    """As `_steps`: what is done is folded first, then what is furthest away."""
+    if len(steps) <= MAX_STEPS:
+        return list(steps)
+    done = [i for i, step in enumerate(steps) if step.state is StepState.DONE]
+    folded = set(done[: len(steps) - MAX_STEPS])
+    return [step for i, step in enumerate(steps) if i not in folded][:MAX_STEPS]
 
 
 def _steps(steps: Sequence[Step]) -> list[str]:
@@ -135,69 +219,119 @@ def _notice(notice: Notice) -> Rendered:
 
 
 def _question(question: Question) -> Rendered:
-    options = [f"• {written_line(o.label, OPTION)}" for o in question.options[:MAX_OPTIONS]]
-    hint = "reply in this thread with your choice"
+    if question.chosen:
+        chosen = written_line(question.chosen, OPTION)
+        return Rendered(
+            text=_fallback([_written(question.text), f"→ {chosen}"]),
+            blocks=[*_sections(question.text), context([f"→ *{chosen}*"])],
+        )
+    options = [f"• {written_line(o.label, OPTION)}" for o in question.options[:LISTED]]
+    if len(question.options) > LISTED:
+        options.append(f"• {len(question.options) - LISTED} more")
+    whose = person(question.to) if question.to else ""
+    hint = (
+        f"{whose}: choose, or reply in this thread" if whose else "choose, or reply in this thread"
+    )
     return Rendered(
-        text=_fallback([_written(question.text), *options]),
+        text=_fallback([_written(question.text), *options, whose]),
         blocks=[
             *_sections(question.text),
-            *([_section("\n".join(options))] if options else []),
-            _context([hint]),
+            *([section("\n".join(options))] if not _clickable(question) and options else []),
+            *_choices(question),
+            context([hint]),
         ],
     )
 
 
-def _final(final: Final) -> Rendered:
+def _clickable(question: Question) -> bool:
+    return all(len(o.words) <= BUTTON_VALUE and o.words for o in question.options)
+
+
+def _choices(question: Question) -> list[Block]:
+    """Buttons for the likeliest, and a list to search in for all of them where there are more."""
+    told = [o for o in question.options if o.words and len(o.words) <= BUTTON_VALUE]
+    buttons = [
+        button(o.label, f"{names.SAY_ONCE}.{n}", value=o.words)
+        for n, o in enumerate(told[:BUTTONS])
+    ]
+    listed = [o for o in told if len(o.words) <= OPTION_VALUE][:OPTIONS]
+    if len(told) > BUTTONS and listed:
+        menu = select(names.CHOOSE, [option(o.label, o.words) for o in listed])
+        buttons.append({**menu, "placeholder": plain_text("Others", BUTTON_TEXT)})
+    return [actions(buttons)] if buttons else []
+
+
+def _final(final: Final, *, rich: bool) -> Rendered:
     tail = code_block(final.tail, SECTION)
     facts = _facts(final)
-    button = _button(final)
     first, *rest = _texts(from_markdown(final.text)) or [""]
     head = f"*{outcome(final)}*" + (f": {first}" if first else "")
     label = written_line(pull_words(final), LINE)
-    link = [f"{label}: {written(final.pull_url, URL)}"] if button else []
-    actions: list[Block] = [{"type": "actions", "elements": [button]}] if button else []
+    link = [f"{label}: {written(final.pull_url, URL)}"] if is_address(final.pull_url) else []
     return Rendered(
         text=_fallback(
             [f"{outcome(final)}: {_written(from_markdown(final.text))}", *facts, *link, tail]
         ),
+        attachment=_too_long(final),
         blocks=[
-            *map(_section, [head, *rest]),
-            *([_section(tail)] if tail else []),
-            *([_context([" · ".join(facts)])] if facts else []),
-            *actions,
+            *map(section, [head, *rest]),
+            *([section(tail)] if tail else []),
+            *([context([" · ".join(facts)])] if facts else []),
+            *_ending(final, rich=rich),
         ],
     )
+
+
+def _too_long(final: Final) -> str:
+    """Output and words of which the message shows a part only."""
+    parts = [(final.text, LONG_TEXT), (final.tail, SECTION - 100)]
+    return "\n\n".join(defuse(text) for text, room in parts if len(text) > room)
+
+
+def _ending(final: Final, *, rich: bool) -> list[Block]:
+    """What can be done now, and how one liked it."""
+    buttons: list[Block] = []
+    if is_address(final.pull_url):
+        buttons.append(link_button(pull_words(final), final.pull_url, "pull", primary=True))
+    if final.outcome in {"failed", "stopped"}:
+        buttons.append(button("Retry", f"{names.SAY_ONCE}.retry", value="retry"))
+    buttons.append(button("Details", names.DETAILS, value=names.DETAILS))
+    if final.outcome == "stopped":
+        return [actions(buttons)]
+    if rich:
+        return [actions(buttons), _feedback()]
+    good, bad = (
+        button(sign, f"{names.RATE}.{value}", value=value)
+        for sign, value in (("👍", "good"), ("👎", "bad"))
+    )
+    return [actions([*buttons, good, bad])]
+
+
+def _feedback() -> Block:
+    good, bad = (
+        {"text": plain_text(label, BUTTON_TEXT), "value": value, "accessibility_label": label}
+        for label, value in (("Good", "good"), ("Not good", "bad"))
+    )
+    element = {
+        "type": "feedback_buttons",
+        "action_id": names.RATE,
+        "positive_button": good,
+        "negative_button": bad,
+    }
+    return {"type": "context_actions", "elements": [element]}
 
 
 def _facts(final: Final) -> list[str]:
     facts = final_facts(final)
     checks = [_check(check) for check in facts.checks]
     more = [f"{facts.hidden} more checks"] if facts.hidden else []
-    asked = [f"asked by {_person(facts.asked_by)}"] if facts.asked_by else []
+    whose = final.person if final.person.startswith("slack:") else facts.asked_by
+    asked = [f"asked by {person(whose)}"] if whose else []
     return [part for part in (facts.changes, *checks, *more, facts.cost, *asked) if part]
 
 
 def _check(check: Check) -> str:
     return f"{code(check.command, STEP)} {'passed' if check.passed else 'failed'}"
-
-
-def _person(name: str) -> str:
-    """A Slack user id as a mention: the end of their errand is news to who asked."""
-    is_id = name[:1] in {"U", "W"} and name.isascii() and name.isalnum() and name.isupper()
-    return f"<@{name}>" if is_id and len(name) in USER_ID_LENGTHS else written_line(name, STEP)
-
-
-def _button(final: Final) -> Block | None:
-    """Only our own forge's addresses get here, and only as what they are."""
-    if not final.pull_url.startswith(("https://", "http://")) or len(final.pull_url) > URL:
-        return None
-    return {
-        "type": "button",
-        "action_id": "open_pull_request",
-        "text": {"type": "plain_text", "text": defuse(pull_words(final))[:BUTTON_TEXT]},
-        "url": final.pull_url,
-        "style": "primary",
-    }
 
 
 def _texts(text: str) -> list[str]:
@@ -206,16 +340,7 @@ def _texts(text: str) -> list[str]:
 
 
 def _sections(text: str) -> list[Block]:
-    return [_section(page) for page in _texts(text) or ["…"]]
-
-
-def _section(mrkdwn: str) -> Block:
-    # Without `expand` Slack folds longer sections behind «see more».
-    return {"type": "section", "expand": True, "text": {"type": "mrkdwn", "text": mrkdwn}}
-
-
-def _context(parts: Sequence[str]) -> Block:
-    return {"type": "context", "elements": [{"type": "mrkdwn", "text": part} for part in parts]}
+    return [section(page) for page in _texts(text) or ["…"]]
 
 
 def _written(text: str) -> str:

@@ -11,15 +11,15 @@ from slack_sdk.signature import SignatureVerifier
 from starlette.types import Message
 
 from integrations.errors import BadSignatureError, IntegrationError
-from integrations.slack.client import SlackClient
 from integrations.slack.verify import verify
+from integrations.slack.workspaces import Workspaces
 
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1_000_000
 
 
-def slack_router(app: AsyncApp, client: SlackClient, *, signing_secret: str) -> APIRouter:
+def slack_router(app: AsyncApp, workspaces: Workspaces, *, signing_secret: str) -> APIRouter:
     handler = AsyncSlackRequestHandler(app)
     verifier = SignatureVerifier(signing_secret)
 
@@ -27,7 +27,8 @@ def slack_router(app: AsyncApp, client: SlackClient, *, signing_secret: str) -> 
     async def know_ourselves(_: FastAPI) -> AsyncIterator[None]:
         # So that the first delivery need not ask. If Slack is away now, it will.
         try:
-            await client.identity()
+            for client in await workspaces.clients():
+                await client.identity()
         except IntegrationError as error:
             log.warning("slack_identity_unknown", error=str(error))
         yield

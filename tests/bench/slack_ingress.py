@@ -22,6 +22,8 @@ from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
 from integrations.slack.identity import Identity
+from integrations.slack.workspaces import OneWorkspace
+from integrations.testing_front import FakeFront
 from tests.bench.children import bare
 from tests.support.slack_payloads import BOT, SIGNING_SECRET, payload, signed
 
@@ -42,7 +44,8 @@ def ours() -> FastAPI:
     async def receive(_: Inbound) -> bool:
         return True
 
-    router = SlackChannel(config, client=KnownClient(config)).routes(receive)
+    workspaces = OneWorkspace(KnownClient(config))
+    router = SlackChannel(config, front=FakeFront(), workspaces=workspaces).routes(receive)
     assert router is not None
     app = FastAPI()
     app.include_router(router)

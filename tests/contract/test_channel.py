@@ -28,8 +28,11 @@ from integrations.channel import (
 from integrations.console.channel import ConsoleChannel
 from integrations.errors import RejectedError
 from integrations.slack.channel import SlackChannel
+from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
+from integrations.slack.workspaces import OneWorkspace
 from integrations.testing import FakeChannel
+from integrations.testing_front import FakeFront
 from tests.contract.linear.site import site_for
 from tests.support.linear.server import linear_api
 from tests.support.slack_api import BOT_TOKEN, slack_api
@@ -105,7 +108,9 @@ async def _slack(stack: AsyncExitStack) -> Place:
     config = SlackConfig(
         bot_token=SecretStr(BOT_TOKEN), app_token=SecretStr("xapp-1"), api_url=api.url
     )
-    return _place(SlackChannel(config), api.say("C0WEB", "<@U0ERRAND> fix it", user="U0DANA"))
+    workspaces = OneWorkspace(SlackClient(config))
+    channel = SlackChannel(config, front=FakeFront(), workspaces=workspaces)
+    return _place(channel, api.say("C0WEB", "<@U0ERRAND> fix it", user="U0DANA"))
 
 
 async def _linear(stack: AsyncExitStack) -> Place:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,13 +12,14 @@ from typing import Literal
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from integrations.slack.config import SCOPES
+from tests.support.slack_limits import parsed, problem_of_message, problem_of_view
+
 BOT_TOKEN = "xoxb-stand-in"
 APP_TOKEN = "xapp-stand-in"
+CLIENT_SECRET = "client-secret"
 TEAM, BOT_USER, BOT_ID = "T0ACME", "U0ERRAND", "B0ERRAND"
-ALL_SCOPES = (
-    "app_mentions:read,channels:history,chat:write,groups:history,im:history,mpim:history,"
-    "reactions:write,users:read"
-)
+ALL_SCOPES = ",".join(SCOPES)
 
 Json = dict[str, object]
 Timing = Literal["instead", "after"]
@@ -48,6 +51,37 @@ class SlackApi:
     scopes: str | None = ALL_SCOPES
     people: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Display and real names by user id."""
+    standings: dict[str, Json] = field(default_factory=dict)
+    """What `users.info` says besides: `is_restricted`, `team_id`."""
+    paces: dict[str, float] = field(default_factory=dict)
+    """Seconds that must lie between two calls of a method."""
+    clock: Callable[[], float] = time.monotonic
+    used: list[str] = field(default_factory=list)
+    """The tokens of the calls."""
+    limited: list[str] = field(default_factory=list)
+    """Calls that came too soon."""
+    _last: dict[str, float] = field(default_factory=dict)
+    rich: bool = True
+    """The workspace has the newer blocks."""
+    closed: dict[str, str] = field(default_factory=dict)
+    """Channels that we can neither read nor write, with the code that says so."""
+    views: list[Json] = field(default_factory=list)
+    """Modals that were opened."""
+    homes: dict[str, Json] = field(default_factory=dict)
+    whispers: list[Json] = field(default_factory=list)
+    sessions: dict[tuple[str, str], str] = field(default_factory=dict)
+    prompts: dict[str, Json] = field(default_factory=dict)
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    """What can be downloaded: its media type and bytes, by name."""
+    rotates: bool = True
+    """Tokens end after twelve hours."""
+    issued: dict[str, str] = field(default_factory=dict)
+    """Workspaces by the tokens that were given out for them."""
+    refreshes: dict[str, str] = field(default_factory=dict)
+    uploads: list[Json] = field(default_factory=list)
+    uploaded: bytes = b""
+    replies_to: dict[str, Json] = field(default_factory=dict)
+    """What an envelope was acknowledged with, by its id."""
     page_size: int = 200
     dead_sockets: int = 0
     """So many Socket Mode addresses lead nowhere."""
@@ -79,12 +113,12 @@ class SlackApi:
                 self.changed.clear()
                 await self.changed.wait()
 
-    async def envelope(self, envelope_id: str, payload: Json) -> None:
-        """Deliver an event over the newest socket."""
+    async def envelope(self, envelope_id: str, payload: Json, *, kind: str = "events_api") -> None:
+        """Deliver an event, `interactive` or `slash_commands`, over the newest socket."""
         message = {
             "envelope_id": envelope_id,
-            "type": "events_api",
-            "accepts_response_payload": False,
+            "type": kind,
+            "accepts_response_payload": kind != "events_api",
             "payload": payload,
         }
         await self.sockets[-1].send_str(json.dumps(message))
@@ -98,13 +132,27 @@ class SlackApi:
         fault = self.faults[name].popleft() if self.faults[name] else None
         if fault is not None and fault.when == "instead":
             return await self._failed(fault)
+        if (wait := self._too_soon(name)) > 0:
+            return await self._failed(
+                Fault(status=429, code="ratelimited", retry_after=str(math.ceil(wait)))
+            )
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        self.used.append(token)
         answer = self._answer(name, args, token)
         self.changed.set()
         if fault is not None:
             return await self._failed(fault)
         headers = {} if self.scopes is None else {"x-oauth-scopes": self.scopes}
         return web.json_response(answer, headers=headers)
+
+    def _too_soon(self, name: str) -> float:
+        now, pace = self.clock(), self.paces.get(name, 0.0)
+        wait = self._last.get(name, float("-inf")) + pace - now
+        if wait > 0:
+            self.limited.append(name)
+        else:
+            self._last[name] = now
+        return wait
 
     async def _failed(self, fault: Fault) -> web.Response:
         self.changed.set()
@@ -119,9 +167,12 @@ class SlackApi:
         )
 
     def _answer(self, name: str, args: Json, token: str) -> Json:
+        if name == "oauth.v2.access":
+            return self._granted(args)
         if token in self.revoked:
             return {"ok": False, "error": "token_revoked"}
-        if token != (APP_TOKEN if name == "apps.connections.open" else BOT_TOKEN):
+        known = {APP_TOKEN} if name == "apps.connections.open" else {BOT_TOKEN, *self.issued}
+        if token not in known:
             return {"ok": False, "error": "invalid_auth"}
         answers: dict[str, Callable[[Json], Json]] = {
             "auth.test": self._auth_test,
@@ -133,10 +184,41 @@ class SlackApi:
             "conversations.history": self._history,
             "users.info": self._user,
             "apps.connections.open": self._open,
+            "views.open": self._view,
+            "views.publish": self._home,
+            "chat.postEphemeral": self._whisper,
+            "conversations.open": self._direct,
+            "assistant.threads.setSuggestedPrompts": self._prompt,
+            "agents.sessions.setStatus": self._session,
+            "files.getUploadURLExternal": self._upload_url,
+            "files.completeUploadExternal": self._uploaded,
         }
         if name not in answers:
             return {"ok": False, "error": "unknown_method"}
         return answers[name](args)
+
+    def _granted(self, args: Json) -> Json:
+        """Codes name the workspace that they are for; a refresh token works once."""
+        if args["client_secret"] != CLIENT_SECRET:
+            return {"ok": False, "error": "bad_client_secret"}
+        if args.get("grant_type") == "refresh_token":
+            team = self.refreshes.pop(str(args["refresh_token"]), None)
+        else:
+            team = str(args["code"]) if str(args["code"]).startswith("T") else None
+        if team is None:
+            return {"ok": False, "error": "invalid_code"}
+        number = len(self.issued) + 1
+        token, refresh = f"xoxe.xoxb-{team}-{number}", f"xoxe-{number}"
+        self.issued[token] = team
+        granted: Json = {
+            "ok": True, "access_token": token, "token_type": "bot", "scope": ALL_SCOPES,
+            "bot_user_id": BOT_USER, "app_id": "A0ERRAND", "team": {"id": team, "name": f"Team {team}"},
+            "enterprise": None, "authed_user": {"id": "U0DANA"}, "is_enterprise_install": False,
+        }  # fmt: skip
+        if self.rotates:
+            self.refreshes[refresh] = team
+            granted |= {"refresh_token": refresh, "expires_in": 43200}
+        return granted
 
     def _auth_test(self, args: Json) -> Json:
         return {
@@ -155,13 +237,59 @@ class SlackApi:
             return {"ok": False, "error": "user_not_found"}
         display, real = names
         profile = {"display_name": display, "real_name": real}
-        return {"ok": True, "user": {"id": args["user"], "real_name": real, "profile": profile}}
+        more = self.standings.get(str(args["user"]), {})
+        return {
+            "ok": True,
+            "user": {"id": args["user"], "real_name": real, "profile": profile, **more},
+        }
+
+    def _view(self, args: Json) -> Json:
+        view = parsed(args["view"])
+        if (problem := problem_of_view(view)) is not None:
+            return {"ok": False, "error": problem}
+        if args["trigger_id"] == "expired":
+            return {"ok": False, "error": "expired_trigger_id"}
+        self.views.append(view)
+        return {"ok": True, "view": {"id": f"V{len(self.views)}", **view}}
+
+    def _home(self, args: Json) -> Json:
+        view = parsed(args["view"])
+        if (problem := problem_of_view(view)) is not None:
+            return {"ok": False, "error": problem}
+        self.homes[str(args["user_id"])] = view
+        return {"ok": True}
+
+    def _whisper(self, args: Json) -> Json:
+        self.whispers.append(args)
+        return {"ok": True}
+
+    def _direct(self, args: Json) -> Json:
+        return {"ok": True, "channel": {"id": f"D{str(args['users'])[1:]}"}}
+
+    def _prompt(self, args: Json) -> Json:
+        self.prompts[str(args["channel_id"])] = args
+        return {"ok": True}
+
+    def _upload_url(self, args: Json) -> Json:
+        return {"ok": True, "file_id": "F1", "upload_url": self.url.replace("/api/", "/upload")}
+
+    def _uploaded(self, args: Json) -> Json:
+        self.uploads.append(args)
+        return {"ok": True, "files": [{"id": "F1"}]}
+
+    async def upload(self, request: web.Request) -> web.Response:
+        self.uploaded = await request.read()
+        return web.Response(text="OK")
+
+    def _session(self, args: Json) -> Json:
+        self.sessions[str(args["channel_id"]), str(args["thread_ts"])] = str(args["status"])
+        return {"ok": True}
 
     def _post(self, args: Json) -> Json:
         channel = str(args["channel"])
         if channel == "C0GONE":
             return {"ok": False, "error": "channel_not_found"}
-        if (problem := blocks_problem(args)) is not None:
+        if (problem := self._refused(args)) is not None:
             return {"ok": False, "error": problem}
         more = {k: args[k] for k in ("blocks", "metadata") if k in args}
         thread = str(args["thread_ts"]) if args.get("thread_ts") else None
@@ -171,7 +299,7 @@ class SlackApi:
         return {"ok": True, "channel": channel, "ts": ts}
 
     def _update(self, args: Json) -> Json:
-        if (problem := blocks_problem(args)) is not None:
+        if (problem := self._refused(args)) is not None:
             return {"ok": False, "error": problem}
         message = self._message(args, "ts")
         if message is None:
@@ -195,11 +323,24 @@ class SlackApi:
         self.reactions.remove(reaction)
         return {"ok": True}
 
+    def _refused(self, args: Json) -> str | None:
+        if (code := self.closed.get(str(args["channel"]))) is not None:
+            return code
+        blocks = parsed(args.get("blocks") or "[]")
+        return problem_of_message(str(args["text"]), blocks, rich=self.rich)
+
     def _replies(self, args: Json) -> Json:
-        thread = [m for m in self.messages[str(args["channel"])] if m["thread_ts"] == args["ts"]]
+        """A thread by its root; a single message by the ts of a reply."""
+        if (code := self.closed.get(str(args["channel"]))) is not None:
+            return {"ok": False, "error": code}
+        here = self.messages[str(args["channel"])]
+        thread = [m for m in here if m["thread_ts"] == args["ts"]]
+        thread = thread or [m for m in here if m["ts"] == args["ts"]]
         return self._page(thread, args) if thread else {"ok": False, "error": "thread_not_found"}
 
     def _history(self, args: Json) -> Json:
+        if (code := self.closed.get(str(args["channel"]))) is not None:
+            return {"ok": False, "error": code}
         roots = [m for m in self.messages[str(args["channel"])] if m["thread_ts"] == m["ts"]]
         return self._page(roots[::-1], args)
 
@@ -234,9 +375,19 @@ class SlackApi:
         self.changed.set()
         async for message in socket:
             if message.type is WSMsgType.TEXT:
-                self.acks.append(str(json.loads(message.data)["envelope_id"]))
+                acknowledged = json.loads(message.data)
+                self.acks.append(str(acknowledged["envelope_id"]))
+                self.replies_to[self.acks[-1]] = acknowledged.get("payload") or {}
                 self.changed.set()
         return socket
+
+    async def file(self, request: web.Request) -> web.Response:
+        """With the bot's token only, as Slack does it: others get a page to log in."""
+        self.calls.append(("file", {"name": request.match_info["name"]}))
+        if request.headers.get("authorization") != f"Bearer {BOT_TOKEN}":
+            return web.Response(text="<html>log in</html>", content_type="text/html")
+        kind, body = self.files[request.match_info["name"]]
+        return web.Response(body=body, content_type=kind)
 
     async def close(self) -> None:
         self._released.set()
@@ -253,27 +404,6 @@ async def _arguments(request: web.Request) -> Json:
     return args
 
 
-def blocks_problem(args: Json) -> str | None:
-    """Slack's own limits for a message's blocks."""
-    blocks = args.get("blocks") or []
-    assert isinstance(blocks, list)
-    texts = [text for block in blocks for text in _texts(block)]
-    if len(blocks) > 50 or any(not 1 <= len(t) <= 3000 for t in texts):
-        return "invalid_blocks"
-    if any(b["type"] == "context" and len(b["elements"]) > 10 for b in blocks):
-        return "invalid_blocks"
-    if sum(map(len, texts)) > 12_000:
-        return "msg_blocks_too_long"
-    return "msg_too_long" if not 1 <= len(str(args["text"])) <= 40_000 else None
-
-
-def _texts(block: Json) -> list[str]:
-    elements = block.get("elements", [])
-    assert isinstance(elements, list)
-    found = [part.get("text") for part in [block, *elements]]
-    return [str(text["text"] if isinstance(text, dict) else text) for text in found if text]
-
-
 @asynccontextmanager
 async def slack_api() -> AsyncIterator[SlackApi]:
     """Slack, for as long as the block lasts."""
@@ -281,6 +411,8 @@ async def slack_api() -> AsyncIterator[SlackApi]:
     app = web.Application()
     app.router.add_route("*", "/api/{method}", api.method)
     app.router.add_get("/socket", api.socket)
+    app.router.add_get("/files/{name}", api.file)
+    app.router.add_post("/upload", api.upload)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

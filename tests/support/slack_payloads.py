@@ -5,6 +5,7 @@ import hmac
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from integrations.slack.identity import Identity
 
@@ -23,12 +24,39 @@ def payload(name: str, **event: object) -> dict[str, Any]:
     return raw
 
 
-def signed(body: bytes, *, at: float, secret: str = SIGNING_SECRET) -> dict[str, str]:
+def form(payload: dict[str, Any]) -> bytes:
+    """The body of an interaction, as Slack sends it over HTTP."""
+    return urlencode({"payload": json.dumps(payload)}).encode()
+
+
+def command(text: str, **more: str) -> dict[str, str]:
+    """A slash command's fields."""
+    return {
+        "token": "x",
+        "team_id": "T0ACME",
+        "team_domain": "acme",
+        "channel_id": "C0WEB",
+        "channel_name": "web",
+        "user_id": "U0DANA",
+        "user_name": "dana",
+        "command": "/errand",
+        "text": text,
+        "api_app_id": "A0ERRAND",
+        "is_enterprise_install": "false",
+        "response_url": "https://hooks.slack.com/commands/T0ACME/1/x",
+        "trigger_id": "13345224609.738474920.8088930838d88f008e0",
+        **more,
+    }
+
+
+def signed(
+    body: bytes, *, at: float, secret: str = SIGNING_SECRET, kind: str = "application/json"
+) -> dict[str, str]:
     """The headers of a delivery."""
     stamp = str(int(at))
     digest = hmac.new(secret.encode(), f"v0:{stamp}:".encode() + body, hashlib.sha256).hexdigest()
     return {
-        "content-type": "application/json",
+        "content-type": kind,
         "x-slack-request-timestamp": stamp,
         "x-slack-signature": f"v0={digest}",
     }

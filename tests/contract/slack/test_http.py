@@ -4,21 +4,21 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from socket import socket
 
 import httpx
 import pytest
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
-from typing_extensions import override
 
 from integrations.channel import Inbound
 from integrations.slack.channel import SlackChannel
+from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
+from integrations.slack.workspaces import OneWorkspace
+from integrations.testing_front import FakeFront
+from tests.contract.slack.serving import served
 from tests.support.slack_api import BOT_TOKEN, Fault, SlackApi, slack_api
 from tests.support.slack_payloads import SIGNING_SECRET, payload, signed
 
@@ -57,30 +57,6 @@ class Running:
         return await self.http.post("/slack/events", content=body, headers=headers)
 
 
-class Server(uvicorn.Server):
-    """Tells when it is up."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    @override
-    async def startup(self, sockets: list[socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
-
-@asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[str]:
-    """The app over real HTTP; its address."""
-    server = Server(uvicorn.Config(app, port=0, log_config=None, ws="none"))
-    async with asyncio.TaskGroup() as group, asyncio.timeout(20):
-        group.create_task(server.serve())
-        await server.up.wait()
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        server.should_exit = True
-
-
 @pytest.fixture
 async def running() -> AsyncIterator[Running]:
     async with slack_api() as api:
@@ -89,7 +65,9 @@ async def running() -> AsyncIterator[Running]:
             signing_secret=SecretStr(SIGNING_SECRET),
             api_url=api.url,
         )
-        channel = SlackChannel(config)
+        channel = SlackChannel(
+            config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))
+        )
         inbox = Inbox()
         router = channel.routes(inbox.receive)
         assert router is not None
@@ -162,7 +140,7 @@ async def test_a_body_that_slack_would_never_send_is_refused(running: Running) -
 
 @pytest.mark.parametrize(
     "name",
-    ["reaction_added", "app_rate_limited", "block_actions", "message_bot", "message_changed"],
+    ["app_rate_limited", "block_actions", "message_bot", "message_deleted", "app_uninstalled"],
 )
 async def test_what_we_have_no_use_for_is_acknowledged(running: Running, name: str) -> None:
     response = await running.deliver(name)
@@ -217,7 +195,11 @@ async def test_a_delivery_while_slack_is_away_is_asked_for_again() -> None:
             signing_secret=SecretStr(SIGNING_SECRET),
             api_url=api.url,
         )
-        channel, inbox, app = SlackChannel(config), Inbox(), FastAPI()
+        channel, inbox, app = (
+            SlackChannel(config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))),
+            Inbox(),
+            FastAPI(),
+        )
         router = channel.routes(inbox.receive)
         assert router is not None
         app.include_router(router)
@@ -232,4 +214,9 @@ async def test_a_delivery_while_slack_is_away_is_asked_for_again() -> None:
 
 def test_without_a_signing_secret_there_is_no_route() -> None:
     config = SlackConfig(bot_token=SecretStr("x"), app_token=SecretStr("x"))
-    assert SlackChannel(config).routes(Inbox().receive) is None
+    assert (
+        SlackChannel(
+            config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))
+        ).routes(Inbox().receive)
+        is None
+    )

@@ -8,11 +8,14 @@ import pytest
 from pydantic import SecretStr
 
 from integrations.channel import Inbound
+from integrations.slack.arrivals import Arrivals
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
 from integrations.slack.ingress import bolt_app
 from integrations.slack.socket import listen
+from integrations.slack.workspaces import OneWorkspace
+from integrations.testing_front import FakeFront
 from tests.support.slack_api import APP_TOKEN, BOT_TOKEN, SlackApi, slack_api
 from tests.support.slack_payloads import SIGNING_SECRET, payload
 
@@ -49,7 +52,7 @@ def config(api: SlackApi) -> SlackConfig:
 
 @asynccontextmanager
 async def listening(config: SlackConfig, inbox: Inbox) -> AsyncIterator[None]:
-    channel = SlackChannel(config)
+    channel = SlackChannel(config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config)))
     async with asyncio.TaskGroup() as group:
         task = group.create_task(channel.listen(inbox.receive))
         await inbox.api.until(lambda: bool(inbox.api.sockets))
@@ -82,7 +85,7 @@ async def test_what_could_not_be_stored_is_not_acknowledged(
     assert len(inbox.stored) == 1
 
 
-@pytest.mark.parametrize("name", ["reaction_added", "message_own", "block_actions"])
+@pytest.mark.parametrize("name", ["message_deleted", "message_own", "block_actions"])
 async def test_what_we_have_no_use_for_is_acknowledged(
     api: SlackApi, config: SlackConfig, name: str
 ) -> None:
@@ -110,10 +113,16 @@ async def test_an_address_that_leads_nowhere_is_given_up(
 ) -> None:
     api.dead_sockets = 1
     inbox, client = Inbox(api), SlackClient(config)
+    arrivals = Arrivals(
+        config=config,
+        workspaces=OneWorkspace(client),
+        front=FakeFront(),
+        receive=inbox.receive,
+    )
     async with asyncio.TaskGroup() as group:
         task = group.create_task(
             listen(
-                bolt_app(client, inbox.receive, api_url=api.url),
+                bolt_app(arrivals, api_url=api.url),
                 app_token=APP_TOKEN,
                 web=client.web(),
                 ping_seconds=0.05,
@@ -131,5 +140,7 @@ async def test_without_an_app_token_there_is_nothing_to_listen_to(api: SlackApi)
     config = SlackConfig(
         bot_token=SecretStr(BOT_TOKEN), signing_secret=SecretStr(SIGNING_SECRET), api_url=api.url
     )
-    await SlackChannel(config).listen(Inbox(api).receive)
+    await SlackChannel(
+        config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))
+    ).listen(Inbox(api).receive)
     assert api.calls == []

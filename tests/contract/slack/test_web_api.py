@@ -16,7 +16,9 @@ from integrations.errors import (
 )
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
-from integrations.slack.config import SlackConfig
+from integrations.slack.config import SCOPES, SlackConfig
+from integrations.slack.workspaces import OneWorkspace
+from integrations.testing_front import FakeFront
 from tests.support.slack_api import APP_TOKEN, BOT_ID, BOT_TOKEN, Fault, SlackApi, slack_api
 
 HELLO = Notice(text="Hello")
@@ -38,7 +40,8 @@ def config(api: SlackApi) -> SlackConfig:
 
 @pytest.fixture
 async def channel(config: SlackConfig) -> AsyncIterator[SlackChannel]:
-    made = SlackChannel(config, client=SlackClient(config, timeout_seconds=1))
+    client = SlackClient(config, timeout_seconds=1)
+    made = SlackChannel(config, front=FakeFront(), workspaces=OneWorkspace(client))
     yield made
     await made.close()
 
@@ -104,7 +107,7 @@ async def test_slack_out_of_reach_is_unavailable(conversation: Conversation) -> 
     config = SlackConfig(
         bot_token=SecretStr("x"), app_token=SecretStr("x"), api_url="http://127.0.0.1:9/api/"
     )
-    channel = SlackChannel(config)
+    channel = SlackChannel(config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config)))
     with pytest.raises(UnavailableError):
         await channel.post(conversation, HELLO, key="k")
     await channel.close()
@@ -213,7 +216,8 @@ async def test_check_says_what_to_do(
 
 
 async def test_check_names_the_missing_scopes(api: SlackApi, channel: SlackChannel) -> None:
-    api.scopes = "app_mentions:read,chat:write,im:history,mpim:history,groups:history"
+    missing = {"channels:history", "reactions:write", "users:read"}
+    api.scopes = ",".join(SCOPES.keys() - missing)
 
     [problem] = await channel.check()
 

@@ -182,8 +182,8 @@ def test_several_lead_to_a_question() -> None:
     assert answer.text == "Several repositories are open to you here. Which one is meant?"
 
 
-def test_a_question_has_at_most_ten_options() -> None:
-    answer = decide(routing(*(f"a/r{i:02}: {{forge: local}}" for i in range(11))), ask())
+def test_a_question_has_at_most_a_hundred_options() -> None:
+    answer = decide(routing(*(f"a/r{i:02}: {{forge: local}}" for i in range(101))), ask())
     assert isinstance(answer, Choice)
     assert len(answer.options) == MAX_OPTIONS
     assert "or name another as owner/name" in answer.text

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from pydantic import SecretStr, ValidationError
 
+from integrations.slack import names
 from integrations.slack.config import EVENTS, SCOPES, SlackConfig
 
 MANIFEST = yaml.safe_load((Path(__file__).parents[3] / "manifest.yml").read_text())
@@ -21,6 +22,25 @@ def test_the_manifest_needs_no_public_address() -> None:
     assert MANIFEST["settings"]["socket_mode_enabled"] is True
     assert MANIFEST["features"]["app_home"]["messages_tab_enabled"] is True
     assert MANIFEST["features"]["app_home"]["messages_tab_read_only_enabled"] is False
+
+
+def test_the_manifest_names_the_shortcuts_and_the_command_of_the_code() -> None:
+    features = MANIFEST["features"]
+    kinds = {shortcut["callback_id"]: shortcut["type"] for shortcut in features["shortcuts"]}
+    assert kinds == {names.HAND_OVER: "message", names.NEW: "global"}
+    assert [command["command"] for command in features["slash_commands"]] == [names.COMMAND]
+    assert features["slash_commands"][0]["should_escape"] is True
+    assert features["app_home"]["home_tab_enabled"] is True
+    assert MANIFEST["settings"]["interactivity"]["is_enabled"] is True
+
+
+def test_the_manifest_is_within_slack_s_limits() -> None:
+    features = MANIFEST["features"]
+    assert len(MANIFEST["display_information"]["name"]) <= 35
+    assert len(MANIFEST["display_information"]["description"]) <= 140
+    assert len(features["agent_view"]["agent_description"]) <= 300
+    assert len(features["agent_view"]["suggested_prompts"]) <= 4
+    assert all(len(s["name"]) <= 24 and len(s["description"]) <= 150 for s in features["shortcuts"])
 
 
 def test_the_docs_give_a_reason_for_every_permission() -> None:

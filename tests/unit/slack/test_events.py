@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from integrations.channel import Conversation, Inbound
 from integrations.errors import MalformedPayloadError
-from integrations.slack.events import parse_event
+from integrations.slack.events import Listener, parse_event
 from integrations.slack.identity import Identity
 from tests.support.slack_payloads import BOT, payload
 
@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def parsed(raw: dict[str, Any], bot: Identity = BOT) -> Inbound | None:
-    return parse_event(raw, bot=bot, received_at=NOW)
+    return parse_event(raw, listener=Listener(bot=bot), received_at=NOW)
 
 
 def text_of(text: str) -> str:
@@ -38,6 +38,8 @@ def test_a_mention_becomes_an_inbound() -> None:
         addressed=True,
         link="https://acme.example/archives/C0WEB/p1732104000000100",
         received_at=NOW,
+        standing="unknown",
+        partial=True,
     )
 
 
@@ -79,10 +81,10 @@ def test_files_and_broadcasts_are_things_that_people_say(name: str) -> None:
         "message_channel",
         "message_bot",
         "message_own",
-        "message_changed",
         "message_deleted",
         "message_channel_join",
-        "reaction_added",
+        "app_uninstalled",
+        "app_home_opened",
     ],
 )
 def test_what_nobody_said_to_us_is_ignored(name: str) -> None:

@@ -1,10 +1,11 @@
 import re
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot import words
 from integrations.channel import (
     Card,
     Check,
@@ -18,6 +19,7 @@ from integrations.channel import (
     StepState,
 )
 from integrations.slack.render import Rendered, render, render_opening
+from tests.support.slack_limits import problem_of_message, texts_in
 
 CARD = Card(
     task="01J",
@@ -70,6 +72,16 @@ def mrkdwn(rendered: Rendered) -> list[str]:
     return found
 
 
+def buttons(rendered: Rendered) -> list[dict[str, Any]]:
+    """Whatever can be pressed or chosen from."""
+    found: list[dict[str, Any]] = []
+    for block in rendered.blocks:
+        elements = block["elements"] if block["type"] == "actions" else []
+        assert isinstance(elements, list)
+        found += elements
+    return found
+
+
 def test_a_card_shows_state_plan_and_how_to_stop() -> None:
     assert mrkdwn(render(CARD))[1:] == [
         (
@@ -116,16 +128,16 @@ def test_a_final_says_what_changed_and_links_the_pull_request() -> None:
         "*Done in 4 min 02 s*: the session cookie was read before it was set.",
         "2 files, +14 −3 · `npm test` passed · $0.58 · asked by <@U0DANA1234>",  # noqa: RUF001  as shown
     ]
-    [button] = [e for b in rendered.blocks if b["type"] == "actions" for e in b["elements"]]  # type: ignore[attr-defined]  # raw JSON
-    assert button["text"]["text"] == "Open pull request #481"
-    assert button["url"] == FINAL.pull_url
+    first = buttons(rendered)[0]
+    assert first["text"]["text"] == "Open pull request #481"
+    assert first["url"] == FINAL.pull_url
     assert "Open pull request #481: https://github.com/acme/web/pull/481" in rendered.text
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "slack://x", "https://" + "a" * 3000, ""])
 def test_only_web_addresses_become_buttons(url: str) -> None:
     rendered = render(FINAL.model_copy(update={"pull_url": url}))
-    assert all(block["type"] != "actions" for block in rendered.blocks)
+    assert all("url" not in element for element in buttons(rendered))
 
 
 def test_the_tail_keeps_its_end_and_cannot_leave_its_fence() -> None:
@@ -177,14 +189,26 @@ def test_a_title_cannot_end_its_bold() -> None:
 
 
 TEXT = st.text(max_size=30).map(lambda t: t * 200) | st.sampled_from(
-    ["&" * 7000, "😀" * 7000, "`" * 7000, "\n" * 5000, "@here " * 3000, "<" * 3000]
+    [
+        "&" * 7000,
+        "😀" * 7000,
+        "`" * 7000,
+        "\n" * 5000,
+        "@here " * 3000,
+        "<" * 3000,
+        "<!channel> \u202e\u05d0" * 4000,
+        "<https://a|b>" * 3077,
+    ]
 )
-STEPS = st.lists(st.builds(Step, title=TEXT, state=st.sampled_from(StepState)), max_size=40).map(
+STEPS = st.lists(st.builds(Step, title=TEXT, state=st.sampled_from(StepState)), max_size=200).map(
     tuple
 )
 REPLY = st.one_of(
     st.builds(Notice, text=TEXT, error=st.booleans()),
-    st.builds(Question, text=TEXT, options=st.lists(TEXT.map(a_choice), max_size=20).map(tuple)),
+    st.builds(
+        Question, text=TEXT, options=st.lists(TEXT.map(a_choice), max_size=120).map(tuple),
+        to=TEXT, chosen=st.just("") | TEXT,
+    ),
     st.builds(
         Card, task=TEXT, title=TEXT, repo=TEXT, repo_reason=TEXT, agent=TEXT, state=TEXT,
         live=st.booleans(), steps=STEPS, doing=TEXT,
@@ -199,18 +223,16 @@ REPLY = st.one_of(
 
 
 @settings(max_examples=50, deadline=None)
-@given(reply=REPLY)
-def test_every_reply_is_within_slacks_limits(reply: Reply) -> None:
-    rendered = render(reply)
-    texts = mrkdwn(rendered)
-    blocks = texts[1:]
+@given(reply=REPLY, rich=st.booleans())
+def test_every_reply_is_within_slacks_limits(*, reply: Reply, rich: bool) -> None:
+    rendered = render(reply, rich=rich)
 
     assert 1 <= len(rendered.text) <= 4000
-    assert len(rendered.blocks) <= 50
-    assert all(1 <= len(text) <= 3000 for text in blocks)
-    assert sum(map(len, blocks)) <= 12_000
-    assert not any(re.search(r"@(channel|here|everyone)\b", text, re.IGNORECASE) for text in texts)
-    assert not any(re.search(r"&(?!amp;|lt;|gt;)", text) for text in texts)
+    assert problem_of_message(rendered.text, rendered.blocks) is None
+    assert rich or problem_of_message(rendered.text, rendered.blocks, rich=False) is None
+    shown = [rendered.text, *(t for block in rendered.blocks for t in texts_in(block))]
+    assert not any(re.search(r"@(channel|here|everyone)\b", text, re.IGNORECASE) for text in shown)
+    assert not any(re.search(r"&(?!amp;|lt;|gt;)", text) for text in mrkdwn(rendered))
 
 
 def test_a_channel_is_shown_by_its_name() -> None:
@@ -224,3 +246,14 @@ def test_an_opening_says_what_it_is_about_and_links_to_where_it_was_asked_for() 
     )
     texts = mrkdwn(render_opening(opening))
     assert texts[1:] == ["*Fix &lt;!channel&gt;*", "asked by Dana in ENG", "https://linear.app/x"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_ticket_can_be_made_of_live_work_where_there_is_a_place_for_it(
+    *, live: bool, tickets: bool
+) -> None:
+    card = CARD.model_copy(update={"live": live})
+    offered = [b["value"] for b in buttons(render(card, tickets=tickets))]
+    assert ("create issue" in offered) is (live and tickets)
+    assert words.read("create issue", repos=()).word == "ticket"

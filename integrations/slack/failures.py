@@ -1,0 +1,79 @@
+"""What Slack's answers and silences mean, in our errors."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackClientError
+
+from integrations.errors import (
+    AuthError,
+    IntegrationError,
+    RateLimitedError,
+    RejectedError,
+    UnavailableError,
+)
+
+AUTH_CODES = frozenset(
+    {
+        "access_denied",
+        "account_inactive",
+        "ekm_access_denied",
+        "enterprise_is_restricted",
+        "invalid_auth",
+        "missing_scope",
+        "no_permission",
+        "not_allowed_token_type",
+        "not_authed",
+        "org_login_required",
+        "team_access_not_granted",
+        "token_expired",
+        "token_revoked",
+    }
+)
+PASSING_CODES = frozenset(
+    {"fatal_error", "internal_error", "request_timeout", "service_unavailable"}
+)
+"""Answers that say nothing about the call itself: Slack warns that it may have taken effect."""
+UNREADABLE = (
+    SlackClientError,
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+    ValueError,
+    AttributeError,  # what the SDK raises where a proxy answers 200 with a text of its own
+)
+RATE_CODES = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
+DEFAULT_WAIT_SECONDS = 30.0
+
+
+@contextmanager
+def slack_errors() -> Iterator[None]:
+    """Whatever the SDK raises becomes one of `IntegrationError`'s leaves."""
+    try:
+        yield
+    except SlackApiError as error:
+        raise from_answer(error) from error
+    except UNREADABLE as error:
+        raise UnavailableError("slack", type(error).__name__) from error
+
+
+def from_answer(error: SlackApiError) -> IntegrationError:
+    """What an answer of Slack that is not `ok` means."""
+    # An answer that was no JSON leaves the raw HTTP response here, or no data in ours.
+    status: int = getattr(error.response, "status_code", 0) or getattr(error.response, "status", 0)
+    data = getattr(error.response, "data", None)
+    code = str(data.get("error", "")) if isinstance(data, Mapping) else ""
+    if status == HTTPStatus.TOO_MANY_REQUESTS or code in RATE_CODES:
+        return RateLimitedError("slack", _wait(error.response.headers))
+    if code in AUTH_CODES:
+        return AuthError("slack", code)
+    if not code or code in PASSING_CODES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return UnavailableError("slack", code or f"HTTP {status}")
+    return RejectedError("slack", code)
+
+
+def _wait(headers: Mapping[str, str]) -> float:
+    value = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdigit() else DEFAULT_WAIT_SECONDS

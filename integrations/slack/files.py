@@ -1,0 +1,68 @@
+"""What is attached to messages, fetched with the bot's token and from nowhere but Slack."""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+
+from integrations.slack.client import SlackClient
+from integrations.slack.messages import File
+from integrations.wording import clean
+
+log = structlog.get_logger()
+
+HOSTS = ("slack.com", "slack-files.com")
+MAX_BYTES = 200_000
+MAX_FILES = 5
+TEXTS = ("text/", "application/json", "application/xml", "application/x-yaml", "application/yaml",
+         "application/toml", "application/x-sh", "application/javascript", "application/x-patch")  # fmt: skip
+
+
+async def texts_of(client: SlackClient, files: Sequence[File]) -> dict[str, str]:
+    """The texts among them by id: those that are small enough, and could be had."""
+    found: dict[str, str] = {}
+    for file in files:
+        if len(found) == MAX_FILES:
+            break
+        if file.kind.startswith(TEXTS) and file.size <= MAX_BYTES:
+            text = await _text(client, file)
+            if text is not None:
+                found[file.id] = text
+    return found
+
+
+def is_ours(address: str, *, api_url: str) -> bool:
+    """May the token go there? Slack's own hosts over TLS; in tests, where the Web API is."""
+    url, api = urlsplit(address), urlsplit(api_url)
+    if _is_slack(url.hostname or ""):
+        return url.scheme == "https" and url.port in {None, 443} and not url.username
+    same = (url.scheme, url.netloc) == (api.scheme, api.netloc)
+    return same and not _is_slack(api.hostname or "")
+
+
+def _is_slack(host: str) -> bool:
+    return any(host == known or host.endswith(f".{known}") for known in HOSTS)
+
+
+async def _text(client: SlackClient, file: File) -> str | None:
+    if not is_ours(file.address, api_url=client.config.api_url):
+        return None
+    headers = {"Authorization": client.authorization}
+    try:
+        async with client.session.get(
+            file.address, headers=headers, allow_redirects=False
+        ) as answer:
+            if answer.status != 200 or answer.content_type == "text/html":  # noqa: PLR2004  a login page is no file
+                log.warning("slack_file_refused", file=file.id, status=answer.status)
+                return None
+            body = await answer.content.read(MAX_BYTES + 1)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        log.warning("slack_file_unreachable", file=file.id, error=type(error).__name__)
+        return None
+    if len(body) > MAX_BYTES:
+        return None
+    try:
+        return clean(body.decode())
+    except UnicodeDecodeError:
+        return None
