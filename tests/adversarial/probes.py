@@ -72,6 +72,7 @@ CASES: Final = (
 MORE: Final = (
     Case(id="37a", tried="the secret by its echo: a server that answers with what it was sent", must="the canary gets it, the answer comes without it", record="an allowed request with its method and path; the secret is in no line"),
     Case(id="60", tried="a fork bomb; a gigabyte in a container of a quarter", must="EAGAIN, killed; a neighbour goes on", record=NOTHING),
+    Case(id="60c", tried="holding every process and thread from the background", must="each later command still has an end that is told", record=NOTHING),
     Case(id="62", tried="floods of output, one line without an end", must="cut; the transcript stays below its limit", record=NOTHING),
     Case(id="70a", tried="a neighbour's port, abstract socket, processes, files", must="refused; not to be seen", record=NOTHING),
     Case(id="57b", tried="what `docker inspect` shows of the three containers", must="no socket, device, privilege or writable directory of the host, no secret", record="compared before the start"),

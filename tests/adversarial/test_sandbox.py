@@ -191,6 +191,33 @@ async def test_what_a_run_can_use_up_is_its_own(site: Site) -> None:
         assert written < 40 << 20
 
 
+FULL = """
+import os, signal, sys
+made = []
+while True:
+    try:
+        pid = os.fork()
+    except BlockingIOError:
+        break
+    if not pid:
+        os.setsid(); signal.alarm(3); signal.pause()
+    made.append(pid)
+for pid in made[: int(sys.argv[1])]:
+    os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.parametrize("free", [0, 1, 2])
+async def test_a_container_without_room_for_a_process_still_says_so(site: Site, free: int) -> None:
+    """60c: what is left in the background may hold every process that there can be."""
+    async with opened(site) as sandbox:
+        await ran(sandbox, "python3", "-c", FULL, str(free), key="full")
+        for number in range(3):
+            argv = {"do": "exec", "argv": ["true"], "cwd": "/", "timeout": 5, "apart": True}
+            await sandbox.send("agent", key=f"next:{number}", to="init", msg=argv)
+        assert (await line(sandbox, "agent", kind="exit", key="next:2")).n > 1
+
+
 async def _so_far(sandbox: Sandbox) -> AsyncIterator[Any]:
     """The agent's transcript until now; its container may have been ended by its own limit."""
     with contextlib.suppress(SandboxLostError):
