@@ -82,6 +82,7 @@ def drawn(session: Session) -> str:
 def _said(activity: Activity) -> list[str]:
     content = activity.content
     text = content.body or f"{content.action}  {content.parameter}"
+    text += f"\n{content.result}" if content.result else ""
     text = re.sub(r"\[(.+?)\]\(<.*?>\)", r"[\1]", text.replace("**", ""))
     options = (activity.signal_metadata or {}).get("options", [])
     text += "".join(f"\n[{option['label']}]" for option in options)
