@@ -116,7 +116,8 @@ def open_slack(
         else OneWorkspace(SlackClient(config))
     )
     front = HouseFront(store=store, policy=policy)
-    return SlackChannel(config, front=front, workspaces=workspaces)
+    tickets = settings.linear is not None
+    return SlackChannel(config, front=front, workspaces=workspaces, tickets=tickets)
 
 
 def open_linear(settings: Settings, store: Store) -> LinearChannel | None:

@@ -71,6 +71,8 @@ LISTED = 10
 OPTIONS = 100
 OPTION = 250
 LONG_TEXT = 6000
+TICKET = "create issue"
+"""The words that have a ticket made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +84,11 @@ class Rendered:
     """What did not fit, whole: goes along as a file."""
 
 
-def render(reply: Reply, *, rich: bool = False) -> Rendered:
-    """As Slack shows it; `rich` with blocks that not every workspace has."""
+def render(reply: Reply, *, rich: bool = False, tickets: bool = False) -> Rendered:
+    """As Slack shows it; `rich` with blocks that not every workspace has, `tickets` where there is a place for them."""
     match reply:
         case Card():
-            return _card(reply, rich=rich)
+            return _card(reply, rich=rich, tickets=tickets)
         case Notice():
             return _notice(reply)
         case Question():
@@ -122,7 +124,7 @@ def render_request(person_id: str, text: str) -> Rendered:
 def render_opening(opening: Opening) -> Rendered:
     """The message that a thread of ours begins with."""
     title = written_line(opening.title, TITLE) or "Errand"
-    text = written(opening.text, LONG_TEXT)
+    text = written(opening.text, SECTION)
     link = written(opening.link, URL) if opening.link.startswith("https://") else ""
     return Rendered(
         text=_fallback([title, text, link]),
@@ -137,7 +139,7 @@ _CHANNEL = re.compile(r"\bslack:(C[A-Z0-9]+)\b")
 """A place as policy names it: people see its name."""
 
 
-def _card(card: Card, *, rich: bool) -> Rendered:
+def _card(card: Card, *, rich: bool, tickets: bool) -> Rendered:
     title = written_line(card.title, TITLE) or "Errand"
     places = [_CHANNEL.sub(r"<#\1>", written_line(place, LINE)) for place in card_places(card)]
     state = written_line(f"{state_sign(card)} {' · '.join(state_facts(card))}", LINE)
@@ -152,15 +154,16 @@ def _card(card: Card, *, rich: bool) -> Rendered:
             top,
             *(plan if steps else []),
             *([context(below)] if below else []),
-            _controls(card),
+            _controls(card, tickets=tickets),
         ],
     )
 
 
-def _controls(card: Card) -> Block:
+def _controls(card: Card, *, tickets: bool) -> Block:
     stop = button("Stop", f"{names.SAY}.stop", value="stop", style="danger")
     details = button("Details", names.DETAILS, value=names.DETAILS)
-    return actions([stop, details] if card.live else [details])
+    ticket = button("Create issue", f"{names.SAY_ONCE}.ticket", value=TICKET)
+    return actions([*([stop] if card.live else []), details, *([ticket] if tickets else [])])
 
 
 _STATUSES = {
