@@ -33,7 +33,8 @@ SETTLE_SECONDS = 5.0
 """How long after a sender's death its last call may still take effect."""
 FIRST_SECONDS = 5.0
 """After so long at the latest a new message may be edited: a first plan is worth it in the slowest place."""
-AUTH_SECONDS = 60.0
+AUTH_SECONDS = (5.0, 60.0)
+"""A refused credential may be put right in a moment, or in a week: doubled from one to the other."""
 MAX_TRIES = 1500
 """At a minute each, an outage of a day loses nothing."""
 PARALLEL = 20
@@ -106,7 +107,7 @@ class Outbox:
             await self._again(row, error.retry_after, error)
         except AuthError as error:
             log.warning("credential_refused", channel=channel.name, error=str(error))
-            await self._again(row, AUTH_SECONDS, error)
+            await self._again(row, auth_pause(row.tries), error)
         except (RejectedError, ValueError, LookupError) as error:
             # The latter two: a payload of another version.
             await self._dead(row, error)
@@ -198,6 +199,11 @@ class Outbox:
         notice = Notice(text=text, error=True)
         await say(tx, task.conversation, notice, seq=f"open:{row.id}", now=self.now(), task=task.id)
         self.spoken.set()
+
+
+def auth_pause(tries: int) -> float:
+    first, longest = AUTH_SECONDS
+    return min(longest, first * 2.0 ** min(max(tries - 1, 0), 10))
 
 
 def _backoff(tries: int) -> float:

@@ -180,7 +180,7 @@ def final(
     published: Published | None = None,
 ) -> Final:
     """The last word of a round."""
-    outcome, text = _ending(view, finished, published)
+    outcome, text = _ending(task, view, finished, published)
     return Final(
         outcome=outcome,
         text=text,
@@ -203,7 +203,9 @@ def final(
 Outcome = Literal["succeeded", "unchanged", "failed", "stopped"]
 
 
-def _ending(view: View, finished: Finished, published: Published | None) -> tuple[Outcome, str]:
+def _ending(
+    task: TaskRow, view: View, finished: Finished, published: Published | None
+) -> tuple[Outcome, str]:
     said = finished.summary or view.said
     match finished.outcome:
         case "done" if published:
@@ -211,8 +213,15 @@ def _ending(view: View, finished: Finished, published: Published | None) -> tupl
         case "done":
             return "unchanged", f"{said}\nNothing changed, so there is no pull request.".strip()
         case "stopped":
-            return "stopped", finished.reason or "Nothing was published."
+            return "stopped", finished.reason or _kept(task)
         case "expired":
             return "failed", finished.reason or "The time that the policy allows is over."
         case "failed":
             return "failed", finished.reason or "It failed without a reason."
+
+
+def _kept(task: TaskRow) -> str:
+    """What a stop leaves of the work."""
+    if task.pull_url:
+        return "Nothing more was published; the pull request stays as it was."
+    return "Nothing was published; what was done until then is on this errand's page only."

@@ -300,11 +300,11 @@ class Viewer(Read):
     id: str
     display_name: str
     app: bool
-    organization: Organization
 
 
 class Who(Read):
     viewer: Viewer
+    organization: Organization
     teams: Nodes[Team] = Nodes()
 
 

@@ -40,6 +40,7 @@ from integrations.linear.pages import Installer
 from integrations.linear.people import People
 from integrations.linear.polling import Polling
 from integrations.linear.sessions import Sessions, must_be_spoken_in
+from integrations.linear.speaking import speak
 from integrations.linear.tickets import Tickets
 from integrations.linear.web import webhook_router
 from integrations.linear.workspaces import Workspaces, utc_now
@@ -143,9 +144,8 @@ class LinearChannel:
                 return message_id
             case _:
                 assert_never(reply)
-        await self._api.act(
-            conversation.team, {"id": message_id, "agentSessionId": session, **more}
-        )
+        activity = {"id": message_id, "agentSessionId": session, **more}
+        await speak(self._api, conversation.team, activity, reply)
         return message_id
 
     async def _is_running(self, team: str, session: str) -> bool:

@@ -20,7 +20,8 @@ _blockers = "inverseRelations(first: 50) { nodes { type issue { identifier state
 
 WHO = """
 query Who {
-  viewer { id displayName app organization { id name urlKey } }
+  viewer { id displayName app }
+  organization { id name urlKey }
   teams(first: 100) { nodes { key } }
 }
 """

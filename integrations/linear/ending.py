@@ -18,6 +18,7 @@ from integrations.linear.documents import (
     UPDATE_SESSION,
 )
 from integrations.linear.markup import is_web
+from integrations.linear.speaking import speak
 from integrations.wording import one_line
 
 log = structlog.get_logger()
@@ -41,7 +42,7 @@ class Ending:
             "agentSessionId": session,
             "content": render.final(final),
         }
-        await self._api.act(conversation.team, activity)
+        await speak(self._api, conversation.team, activity, final)
 
     async def _show_result(self, team: str, session: str, final: Final) -> None:
         try:

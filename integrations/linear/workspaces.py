@@ -191,7 +191,7 @@ class Workspaces:
 
     async def learn(self, who: Who) -> None:
         """What the app is called there and which teams it may see changes now and then."""
-        name = PREFIX + who.viewer.organization.id
+        name = PREFIX + who.organization.id
         found = self._read(raw := await self._notes.get(name))
         fresh = found and found.model_copy(update=_known_by(who))
         if fresh is None or found is None or found.revoked or fresh == found:
@@ -234,7 +234,7 @@ class Workspaces:
 
 
 def _known_by(who: Who) -> dict[str, object]:
-    organization = who.viewer.organization
+    organization = who.organization
     return {
         "organization_id": organization.id,
         "name": organization.name,

@@ -56,7 +56,7 @@ class SlackChannel:
         tickets: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """With `tickets`, there is a place where one can be made of an errand."""
+        """`tickets`: somewhere else a ticket can be made of what is asked for here."""
         self._config = config
         self._front = front
         self._workspaces = workspaces

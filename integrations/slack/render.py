@@ -71,8 +71,6 @@ LISTED = 10
 OPTIONS = 100
 OPTION = 250
 LONG_TEXT = 6000
-TICKET = "create issue"
-"""The words that have a ticket made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +83,7 @@ class Rendered:
 
 
 def render(reply: Reply, *, rich: bool = False, tickets: bool = False) -> Rendered:
-    """As Slack shows it; `rich` with blocks that not every workspace has, `tickets` where there is a place for them."""
+    """As Slack shows it; `rich` with blocks that not every workspace has, `tickets` where one can be made."""
     match reply:
         case Card():
             return _card(reply, rich=rich, tickets=tickets)
@@ -162,8 +160,10 @@ def _card(card: Card, *, rich: bool, tickets: bool) -> Rendered:
 def _controls(card: Card, *, tickets: bool) -> Block:
     stop = button("Stop", f"{names.SAY}.stop", value="stop", style="danger")
     details = button("Details", names.DETAILS, value=names.DETAILS)
-    ticket = button("Create issue", f"{names.SAY_ONCE}.ticket", value=TICKET)
-    return actions([*([stop] if card.live else []), details, *([ticket] if tickets else [])])
+    issue = button("Create issue", f"{names.SAY_ONCE}.ticket", value="create issue")
+    return actions(
+        [*([stop] if card.live else []), details, *([issue] if tickets and card.live else [])]
+    )
 
 
 _STATUSES = {

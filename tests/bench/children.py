@@ -1,4 +1,4 @@
-"""Processes that stand beside Errand: the bare route, and Slack. Run: python -m tests.bench.children NAME PORT"""
+"""Processes that stand beside Errand: the bare route, Slack, and Linear. Run: python -m tests.bench.children NAME PORT"""
 
 import asyncio
 import contextlib
@@ -19,13 +19,16 @@ from aiohttp import web
 from fastapi import FastAPI, Request, Response
 
 from tests.support.installation import until
+from tests.support.linear import payloads
+from tests.support.linear.limits import Bucket, Limits
+from tests.support.linear.server import LinearApi, application
 from tests.support.ports import free_port
 from tests.support.slack_api import BOT_ID, BOT_USER, TEAM
 from tests.support.slack_limits import problem_of_message
 from tests.support.slack_payloads import SIGNING_SECRET
 
 ROOT = Path(__file__).parents[2]
-Name = Literal["bare", "slack"]
+Name = Literal["bare", "slack", "linear"]
 
 
 def bare() -> FastAPI:
@@ -64,6 +67,42 @@ def slack() -> web.Application:
     return app
 
 
+def linear() -> web.Application:
+    """The tests' own Linear. `/bench/delegated` hands tickets over, and gives the deliveries that tell of them."""
+    without = Limits(requests=Bucket(limit=1e9), complexity=Bucket(limit=1e12))
+    api = LinearApi(limits=without)
+
+    async def delegated(request: web.Request) -> web.Response:
+        told = []
+        for _ in range(int(request.query["count"])):
+            issue = api.world.issue("Fix the greeting", description=request.query["text"])
+            session = await api.people.delegate(issue)
+            told.append(payloads.session_created(api.world, session, before=[]))
+        return web.json_response(told)
+
+    async def seen(_: web.Request) -> web.Response:
+        """When each session showed life first, which have ended, and when the last one showed progress."""
+        signs = {s.id: s.first_sign_at.timestamp() for s in api.world.sessions if s.first_sign_at}
+        ended = [s.id for s in api.world.sessions if s.status in {"complete", "error"}]
+        last = api.world.sessions[-1].history
+        shown = [a.created_at.timestamp() for a in last if a.content.type == "action"]
+        edits = api.count("ShowProgress")
+        return web.json_response(
+            {
+                "signs": signs,
+                "ended": ended,
+                "requests": api.count(),
+                "edits": edits,
+                "shown": shown,
+            }
+        )
+
+    app = application(api)
+    app.router.add_get("/bench/delegated", delegated)
+    app.router.add_get("/bench/seen", seen)
+    return app
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
     port: int
@@ -97,8 +136,9 @@ def _running(argv: list[str]) -> Iterator[int]:
 
 def main() -> None:
     name, port = sys.argv[1], int(sys.argv[2])
-    if name == "slack":
-        web.run_app(slack(), host="127.0.0.1", port=port, print=None, access_log=None)
+    apps = {"slack": slack, "linear": linear}
+    if name in apps:
+        web.run_app(apps[name](), host="127.0.0.1", port=port, print=None, access_log=None)
         return
     config = uvicorn.Config(bare(), port=port, log_level="warning", access_log=False)
     asyncio.run(uvicorn.Server(config).serve())

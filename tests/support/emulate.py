@@ -1,4 +1,4 @@
-"""Slack's and GitHub's APIs on 127.0.0.1: the npm package `emulate` (0.12.2), run with the Node of a Python wheel.
+"""Slack's, GitHub's and Linear's APIs on 127.0.0.1: the npm package `emulate` (0.12.2), run with the Node of a Python wheel.
 
 What it is good for, and what not (read in its source and tried):
 
@@ -23,6 +23,15 @@ GitHub, `<github_url>` as the API's root:
 - An unknown token is the first user of the seed, unless it begins with `eyJ` (a token for apps): that one is nobody,
   401 for what needs a user, and public repositories can still be read. No `x-oauth-scopes` header.
 - Unknown repositories are 404 with GitHub's body. `html_url` points into the emulator.
+
+Linear, `<linear_url>/graphql` and `<linear_url>/oauth/...`:
+- OAuth by link (PKCE, state, `actor=app`; the consent is a page with a form), rotating refresh tokens, client credentials.
+  A wrong secret, code, verifier or refresh token is refused as Linear does it.
+- Teams, states, issues, comments, labels and users are stateful. Ids of ours, pages by time, filters of states, relations,
+  branch names and attachments are not there; an access token that was revoked is still taken, as the admin's.
+- Webhooks of issues and comments are signed as Linear signs them. An issue's has `labels`, but no `team` and no `state`,
+  and `updatedFrom` is the whole issue as it was.
+- Agent sessions are another, older kind: the tests' own stand-in is for them.
 """
 
 import asyncio
@@ -46,6 +55,9 @@ SLACK_TOKEN: Final = "xoxb-errand"
 SLACK_USER_TOKEN: Final = "xoxp-dana"
 SLACK_BOT_USER: Final = "U0ERRAND"
 GITHUB_TOKEN: Final = "ghp_errand"
+LINEAR_KEY: Final = "lin_api_dana"
+LINEAR_CLIENT_ID, LINEAR_CLIENT_SECRET = "errand-client-id", "errand-client-secret"
+LINEAR_CALLBACK: Final = "http://errand.example/linear/oauth/callback"
 REFUSED_GITHUB_TOKEN: Final = "eyJ-revoked"
 REPO: Final = "acme/web"
 _START_SECONDS = 30
@@ -64,6 +76,7 @@ class Emulated:
     slack_user: str
     """dana, whose token is `SLACK_USER_TOKEN`; the bot's is `SLACK_TOKEN`."""
     github_url: str
+    linear_url: str
 
 
 def missing() -> str | None:
@@ -161,7 +174,7 @@ def _free_ports(services: Sequence[str]) -> dict[str, int]:
 
 
 def _config(urls: dict[str, str]) -> dict[str, Any]:
-    seeds: dict[str, dict[str, Any]] = {"slack": _SLACK, "github": _GITHUB}
+    seeds: dict[str, dict[str, Any]] = {"slack": _SLACK, "github": _GITHUB, "linear": _LINEAR}
     chosen = {
         name: {**seeds[name], "port": int(url.rpartition(":")[2]), "baseUrl": url}
         for name, url in urls.items()
@@ -202,6 +215,39 @@ _GITHUB: Final = {
     "orgs": [{"login": "acme", "members": [{"login": "errand-bot", "role": "admin"}]}],
     "repos": [{"owner": "acme", "name": "web", "default_branch": "main", "auto_init": True}],
 }
+_LINEAR: Final = {
+    "organization": {"name": "Acme", "url_key": "acme"},
+    "users": [
+        {"email": "dana@acme.example", "name": "Dana", "admin": True},
+        {"email": "lee@acme.example", "name": "Lee"},
+    ],
+    "teams": [
+        {
+            "key": "ENG",
+            "name": "Engineering",
+            "states": [
+                {"name": "Backlog", "type": "backlog"},
+                {"name": "Todo", "type": "unstarted"},
+                {"name": "In Progress", "type": "started"},
+                {"name": "Done", "type": "completed"},
+            ],
+        }
+    ],
+    "labels": [{"name": "errand", "team": "ENG"}],
+    "oauth_apps": [
+        {
+            "client_id": LINEAR_CLIENT_ID,
+            "client_secret": LINEAR_CLIENT_SECRET,
+            "name": "errand",
+            "redirect_uris": [LINEAR_CALLBACK],
+            "scopes": ["read", "write", "app:assignable", "app:mentionable"],
+            "actor": "app",
+        }
+    ],
+    "tokens": [
+        {"token": LINEAR_KEY, "user": "dana@acme.example", "scopes": ["read", "write", "admin"]}
+    ],
+}
 
 
 async def _ready(urls: dict[str, str], output: _Output) -> Emulated:
@@ -215,6 +261,7 @@ async def _ready(urls: dict[str, str], output: _Output) -> Emulated:
         slack_channel=channel,
         slack_user=user,
         github_url=urls.get("github", ""),
+        linear_url=urls.get("linear", ""),
     )
 
 

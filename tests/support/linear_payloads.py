@@ -36,7 +36,10 @@ TYPES = {
     "OAuthApp": "OAuthAppWebhookPayload",
     "Issue": "EntityWebhookPayload",
 }
-_IDS = st.sampled_from([ORGANIZATION, APP_USER, "0b5a7c1e-6f0a-4a53-9a5e-0f6f5b1f7a03"])
+SOMEBODY = "0b5a7c1e-6f0a-4a53-9a5e-0f6f5b1f7a03"
+_IDS = st.sampled_from([SOMEBODY, ORGANIZATION, APP_USER])
+_OURS = st.sampled_from([APP_USER, APP_USER, APP_USER, SOMEBODY])
+"""Mostly, or hardly any delivery would be for us."""
 _TEXT = st.text(max_size=20) | st.sampled_from(
     ["@errand fix it", "stop", "🛑", "\x00\x1b[2J", "<b>x</b>", "dana@acme.example", "ENG"]
 )
@@ -56,12 +59,21 @@ def _schema() -> GraphQLSchema:
 def bodies(draw: st.DrawFn) -> Json:
     """A delivery of any type, of our workspace or of another."""
     kind = draw(st.sampled_from(list(TYPES)))
+    action = draw(st.sampled_from(ACTIONS[kind]))
     body: Json = draw(_solid(_schema().type_map[TYPES[kind]], "body"))
-    return body | {
-        "type": kind,
-        "action": draw(st.sampled_from(ACTIONS[kind])),
-        "organizationId": ORGANIZATION,
-    }
+    more = {"type": kind, "action": action, "organizationId": ORGANIZATION}
+    return body | draw(_beside(action)) | more
+
+
+def _beside(action: str) -> st.SearchStrategy[Json]:
+    """What an action is nothing without, though the type leaves it open."""
+    of_action = {"prompted": ("agentActivity", "AgentActivityWebhookPayload")}
+    if action in of_action:
+        name, kind = of_action[action]
+        return st.fixed_dictionaries({name: _solid(_schema().type_map[kind], name)})
+    if action == "update":
+        return st.fixed_dictionaries({"updatedFrom": _STRUCTURE})
+    return st.just({})
 
 
 # Any: types of graphql-core.
@@ -89,6 +101,8 @@ def _must(kind: Any) -> bool:
 
 
 def _scalar(kind: str, name: str) -> st.SearchStrategy[Any]:
+    if name == "appUserId":
+        return _OURS
     if name == "id" or name.endswith(("Id", "Ids")):
         return _IDS
     by_kind: dict[str, st.SearchStrategy[Any]] = {

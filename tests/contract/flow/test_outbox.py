@@ -8,7 +8,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from bot.outbox import AUTH_SECONDS, LEASE_SECONDS, MAX_TRIES, SETTLE_SECONDS
+from bot.outbox import AUTH_SECONDS, LEASE_SECONDS, MAX_TRIES, SETTLE_SECONDS, auth_pause
 from bot.said import mark, say
 from bot.store import outbox
 from integrations.channel import Card, Conversation, Mark, Notice, Reply
@@ -188,8 +188,23 @@ async def test_a_refused_credential_keeps_every_message(office: Office) -> None:
     office.channel.fail(AuthError("fake", "revoked"), times=3)
     await tell(office, "hello")
     await tried(office, MAX_TRIES)
-    await keep_sending(office, AUTH_SECONDS)
+    await keep_sending(office, AUTH_SECONDS[-1])
     assert await office.notices() == ["hello"]
+
+
+async def test_a_credential_that_is_soon_put_right_is_soon_used(office: Office) -> None:
+    office.channel.fail(AuthError("fake", "revoked"), times=2)
+    await tell(office, "hello")
+    passed = 0
+    while not await office.notices():
+        office.clock.forward(1)
+        passed += 1
+    assert 15 <= passed <= 16
+
+
+@pytest.mark.parametrize(("tries", "seconds"), [(0, 5), (1, 5), (2, 10), (5, 60), (9999, 60)])
+def test_a_refused_credential_is_tried_less_and_less_often(tries: int, seconds: float) -> None:
+    assert auth_pause(tries) == seconds
 
 
 async def test_what_does_not_go_out_for_a_day_is_dead(office: Office) -> None:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from bot.settings import HttpSettings
 from bot.web import create_app, serve_http
-from integrations.channel import Conversation, Inbound
+from integrations.channel import Conversation, Inbound, Receive
 from integrations.linear.channel import LinearChannel
 from integrations.linear.config import LinearConfig
 from integrations.linear.oauth import Granted
@@ -102,9 +102,11 @@ async def site_for(
 
 
 @asynccontextmanager
-async def listening(site: Site, *, port: int | None = None) -> AsyncIterator[Site]:
+async def listening(
+    site: Site, *, port: int | None = None, receive: Receive | None = None
+) -> AsyncIterator[Site]:
     """Its routes on a port; the stand-in's webhooks arrive there."""
-    router = site.channel.routes(site.receive)
+    router = site.channel.routes(receive or site.receive)
     assert router is not None
     settings = HttpSettings(port=port or free_port())
     async with asyncio.TaskGroup() as group:

@@ -505,7 +505,7 @@ async def test_every_failure_becomes_the_error_of_who_can_act(
     site: Site, here: Conversation, linear: LinearApi, fault: faults.Fault,
     error: type[IntegrationError],
 ) -> None:  # fmt: skip
-    linear.faults.add(fault, operation="agentActivityCreate")
+    linear.faults.add(fault, operation="agentActivityCreate", times=2)
     with pytest.raises(IntegrationError) as raised:
         await site.channel.post(here, Question(text="Where?", options=()), key="k1")
     assert type(raised.value) is error

@@ -223,16 +223,21 @@ def _cut(request: web.Request) -> web.Response:
     return web.Response()
 
 
-@asynccontextmanager
-async def linear_api() -> AsyncIterator[LinearApi]:
-    """Linear, for as long as the block lasts."""
-    api = LinearApi()
+def application(api: LinearApi) -> web.Application:
+    """Its addresses."""
     app = web.Application()
     app.router.add_post("/graphql", api.graphql)
     app.router.add_get("/oauth/authorize", api.authorize)
     app.router.add_post("/oauth/token", api.token)
     app.router.add_post("/oauth/revoke", api.revoke)
-    runner = web.AppRunner(app, shutdown_timeout=1)
+    return app
+
+
+@asynccontextmanager
+async def linear_api() -> AsyncIterator[LinearApi]:
+    """Linear, for as long as the block lasts."""
+    api = LinearApi()
+    runner = web.AppRunner(application(api), shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     api.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import io
 import json
 import time
 from collections.abc import Callable
@@ -131,7 +132,7 @@ async def _posted(url: str, raw: bytes, headers: dict[str, str]) -> Answer:
     with contextlib.suppress(aiohttp.ClientError, TimeoutError):
         async with (
             aiohttp.ClientSession(timeout=limit) as client,
-            client.post(url, data=raw, headers=headers) as response,
+            client.post(url, data=io.BytesIO(raw), headers=headers) as response,
         ):
             await response.read()
             status = response.status

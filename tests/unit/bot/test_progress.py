@@ -1,3 +1,5 @@
+import pytest
+
 from bot.progress import MAX_STEPS, Published, View, advance, card, final
 from bot.states import TaskState
 from integrations.channel import Step, StepState
@@ -115,3 +117,14 @@ def test_a_failure_tells_why_with_the_tail() -> None:
     finished = Finished(outcome="failed", reason="step 1 of 2 failed", tail="no such file")
     word = final(a_task(), View(), finished, elapsed_seconds=0)
     assert (word.outcome, word.text, word.tail) == ("failed", "step 1 of 2 failed", "no such file")
+
+
+@pytest.mark.parametrize(
+    ("pull_url", "kept"),
+    [("", "on this errand's page only"), ("http://x/1", "the pull request stays as it was")],
+)
+def test_a_stop_says_what_is_kept(pull_url: str, kept: str) -> None:
+    task = a_task().model_copy(update={"pull_url": pull_url})
+    word = final(task, View(), Finished(outcome="stopped"), elapsed_seconds=0)
+    assert word.outcome == "stopped"
+    assert kept in word.text

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot import words
 from integrations.channel import (
     Card,
     Check,
@@ -17,7 +18,7 @@ from integrations.channel import (
     Step,
     StepState,
 )
-from integrations.slack.render import TICKET, Rendered, render, render_opening, render_request
+from integrations.slack.render import Rendered, render, render_opening, render_request
 from tests.support.slack_limits import problem_of_message, texts_in
 
 CARD = Card(
@@ -250,12 +251,6 @@ def test_what_begins_a_thread_is_within_slacks_limits(title: str, text: str, lin
         assert is_harmless(rendered)
 
 
-def test_a_ticket_can_be_made_where_there_is_a_place_for_it() -> None:
-    assert TICKET not in [b.get("value") for b in buttons(render(CARD))]
-    offered = [b for b in buttons(render(CARD, tickets=True)) if b.get("value") == TICKET]
-    assert [b["text"]["text"] for b in offered] == ["Create issue"]
-
-
 def test_a_channel_is_shown_by_its_name() -> None:
     card = CARD.model_copy(update={"repo_reason": "the default of slack:C0WEB"})
     assert "the default of <#C0WEB>" in str(render(card).blocks)
@@ -267,3 +262,14 @@ def test_an_opening_says_what_it_is_about_and_links_to_where_it_was_asked_for() 
     )
     texts = mrkdwn(render_opening(opening))
     assert texts[1:] == ["*Fix &lt;!channel&gt;*", "asked by Dana in ENG", "https://linear.app/x"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("tickets", [True, False])
+def test_a_ticket_can_be_made_of_live_work_where_there_is_a_place_for_it(
+    *, live: bool, tickets: bool
+) -> None:
+    card = CARD.model_copy(update={"live": live})
+    offered = [b["value"] for b in buttons(render(card, tickets=tickets))]
+    assert ("create issue" in offered) is (live and tickets)
+    assert words.read("create issue", repos=()).word == "ticket"
