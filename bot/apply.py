@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.account import account
 from bot.approvals import ask_about
 from bot.bus import Bus
 from bot.intake import Signal, utc_now
+from bot.metrics import Metrics
 from bot.progress import View, advance, final
 from bot.record import record
 from bot.said import show_card
@@ -22,6 +24,7 @@ from bot.store.errors import StoreError, StoreRefusedError
 from bot.store.rows import RunRow, TaskRow
 from bot.tasks import end_round
 from policies.model import Policy
+from runner.errors import UnknownRunError
 from runner.protocol import (
     Brokered,
     CommandSeen,
@@ -56,6 +59,7 @@ class Applier:
     finished: Signal
     queued: Signal
     now: Callable[[], datetime] = utc_now
+    metrics: Metrics = field(default_factory=Metrics)
 
     async def run(self) -> None:
         """Apply until cancelled; events that a predecessor took and did not finish come first."""
@@ -90,6 +94,11 @@ class Applier:
             self.spoken.set()
         return len(settled)
 
+    async def _disown(self, run: RunKey) -> None:
+        """SQL is behind: it was restored from a copy. What runs is not ours to end without a person's word."""
+        log.error("run_unknown", run=str(run), hint="errand aside list")
+        await self.bus.disown(run)
+
     async def _settle(self, run: RunKey, entries: Entries) -> list[str]:
         """Apply entries of one run; the ids of those that are done with.
 
@@ -99,6 +108,9 @@ class Applier:
         records = list(entries.values())
         try:
             over = await self.apply(run, records)
+        except UnknownRunError:
+            await self._disown(run)
+            return list(entries)
         except REFUSED:
             log.exception("events_refused", run=str(run), entries=list(entries))
             if len(entries) == 1:
@@ -116,9 +128,8 @@ class Applier:
         now = self.now()
         async with self.store.begin() as tx:
             task = await tasks.get(tx, run.task)
-            if task is None:
-                log.error("event_of_unknown_task", task=run.task, fence=run.fence)
-                return True
+            if task is None or run.fence > task.fence:
+                raise UnknownRunError(str(run))
             fresh = await events.insert_many(tx, records, now=now)
             new = [r for r, is_new in zip(records, fresh, strict=True) if is_new]
             if task.fence != run.fence:
@@ -133,6 +144,8 @@ class Applier:
             after = await tasks.get(tx, run.task)
             if new and after is not None and after.state in IN_SANDBOX:
                 await show_card(tx, after, now=now)
+            told = await runs.get(tx, run.task, run.fence)
+        account(self.metrics, told or row, new)
         if after is not None and after.state in IN_SANDBOX:
             return False
         self.finished.set()

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arq.connections import ArqRedis, RedisSettings, create_pool
+from pydantic import BaseModel, ConfigDict
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -37,6 +38,29 @@ class Delivered:
     id: str
     record: EventRecord | None
     """None if the entry can't be read."""
+
+
+class HostRow(BaseModel):
+    """What a worker last said of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    host: str
+    slots: int
+    free: int
+    version: str
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What is on the bus."""
+
+    events: int
+    """Not applied yet."""
+    launches: int
+    """Not taken yet."""
+    hosts: tuple[HostRow, ...]
 
 
 def redis_settings(url: str) -> RedisSettings:
@@ -104,6 +128,18 @@ class Bus:
         await self._note(run.task, {"fence": str(run.fence), "state": "live"})
         await self._redis.persist(keys.task(run.task))
 
+    async def disown(self, run: RunKey) -> None:
+        """Say that SQL has no such run: whoever has it sets it aside."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(keys.task(run.task), f"disowned:{run.fence}", "1")
+        pipe.expire(keys.task(run.task), HASH_SECONDS)
+        await pipe.execute()
+
+    async def leased_run(self, task: str) -> RunKey | None:
+        """The run that holds the task's lease."""
+        held = await self._redis.get(keys.lease(task))
+        return None if held is None else RunKey(task=task, fence=int(held.rpartition(b":")[2]))
+
     async def is_known(self, run: RunKey) -> bool:
         """True if Redis has the run's fence: False means that Redis lost data, or never had it."""
         return await self._noted(run.task, "fence") == str(run.fence)
@@ -144,6 +180,17 @@ class Bus:
         found = [k async for k in self._redis.scan_iter(match=f"{prefix}*")]
         values = await self._redis.mget(found) if found else []
         return [json.loads(value) for value in values if value]
+
+    async def traffic(self) -> Traffic:
+        """How much is under way, and which hosts live."""
+        names = [name async for name in self._redis.scan_iter(match=keys.host("*"))]
+        said = await self._redis.mget(names) if names else []
+        hosts = [HostRow.model_validate_json(text) for text in said if text]
+        return Traffic(
+            events=int(await self._redis.xlen(keys.EVENTS)),
+            launches=int(await self._redis.zcard(keys.run_queue(self._pool))),
+            hosts=tuple(sorted(hosts, key=lambda host: host.host)),
+        )
 
     async def prepare_events(self) -> None:
         try:

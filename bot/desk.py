@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 import structlog
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import corrections, words
+from bot.account import Dealt
 from bot.answers import Answers, seq_of
 from bot.approvals import Rulings
 from bot.completion import held_back
@@ -54,6 +56,7 @@ class Desk:
     commanded: Signal
     trackers: Mapping[str, Tracker] = field(default_factory=dict)
     now: Callable[[], datetime] = utc_now
+    dealt: Dealt = field(default_factory=Dealt)
 
     @property
     def _answers(self) -> Answers:
@@ -106,7 +109,10 @@ class Desk:
         try:
             async with self.store.begin() as tx:
                 led_somewhere = await self.handle(tx, row.inbound)
-                await inbox.finish(tx, row.id, state="done" if led_somewhere else "ignored")
+                outcome: Literal["done", "ignored"] = "done" if led_somewhere else "ignored"
+                await inbox.finish(tx, row.id, state=outcome)
+                task = await tasks.for_conversation(tx, row.inbound.conversation)
+            self.dealt.with_delivery(row, task, outcome=outcome, now=self.now())
         except (StoreRefusedError, IllegalMoveError, ValueError, LookupError) as error:
             log.exception("delivery_failed", inbox=row.id)
             await self._failed(row, error)
@@ -117,6 +123,7 @@ class Desk:
             if tries < MAX_TRIES:
                 return
             await inbox.finish(tx, row.id, state="dead")
+        self.dealt.with_delivery(row, None, outcome="dead", now=self.now())
         text = "I could not deal with this request. The operator finds the reason in the log."
         try:
             async with self.store.begin() as tx:

@@ -11,8 +11,10 @@ from redis.exceptions import RedisError
 
 from bot.bus import Bus
 from bot.intake import Signal, utc_now
+from bot.metrics import Metrics
 from bot.progress import View
 from bot.record import record
+from bot.restored import lowest_fence
 from bot.said import show_card
 from bot.states import IN_SANDBOX, MAX_ATTEMPTS, TaskState
 from bot.store import commands, runs, tasks
@@ -24,6 +26,7 @@ from integrations.channel import Channel, Final
 from integrations.errors import IntegrationError
 from policies.model import Policy
 from runner.protocol import Command, HostOpening, RunKey
+from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
 
@@ -52,7 +55,11 @@ class Dispatcher:
     """How long a run may be without a lease before it counts as lost."""
     now: Callable[[], datetime] = utc_now
     clock: Callable[[], float] = time.monotonic
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=NoTracing)
     _missing: dict[RunKey, float] = field(default_factory=dict)
+    _strangers: dict[str, float] = field(default_factory=dict)
+    """Leases of tasks that SQL does not know, and since when."""
 
     async def run(self) -> None:
         """Dispatch and reconcile until cancelled."""
@@ -118,8 +125,8 @@ class Dispatcher:
     async def _begin(self, task: TaskRow) -> RunKey | None:
         name = await self._name(task)
         now = self.now()
-        fence = task.fence + 1
         async with self.store.begin() as tx:
+            fence = max(task.fence + 1, await lowest_fence(tx))
             moved = await tasks.move(
                 tx,
                 task.id,
@@ -147,7 +154,10 @@ class Dispatcher:
             fresh = await tasks.get(tx, task.id)
             if fresh is not None:
                 await show_card(tx, fresh, now=now)
-        log.info("run_dispatched", task=task.id, fence=fence)
+        self.metrics.launches.inc()
+        self.tracing.tell("queue", task=task.id, start=task.changed_at, end=now, fence=fence)
+        waited = round((now - task.changed_at).total_seconds(), 3)
+        log.info("run_dispatched", task=task.id, fence=fence, seconds=waited)
         return RunKey(task=task.id, fence=fence)
 
     async def send_commands(self) -> int:
@@ -193,7 +203,9 @@ class Dispatcher:
         self._missing = {run: at for run, at in self._missing.items() if run in held}
         for task in live:
             await self._look_after(task)
-        for task_id in set(await self.bus.leased_tasks()) - {run.task for run in held}:
+        strangers = set(await self.bus.leased_tasks()) - {run.task for run in held}
+        self._strangers = {t: at for t, at in self._strangers.items() if t in strangers}
+        for task_id in strangers:
             await self._release(task_id)
 
     async def _look_after(self, task: TaskRow) -> None:
@@ -209,10 +221,16 @@ class Dispatcher:
             await self.give_up(task, reason="its host fell silent")
 
     async def _release(self, task_id: str) -> None:
-        """A lease without a run. One that SQL does not know is left alone, until it says that it has ended."""
+        """A lease without a run. One that SQL does not know is set aside, not ended: SQL may be an old copy."""
         async with self.store.read() as conn:
             task = await tasks.get(conn, task_id)
-        if task is not None and task.state not in IN_SANDBOX:
+        if task is None:
+            since = self._strangers.setdefault(task_id, self.clock())
+            run = await self.bus.leased_run(task_id)
+            if run is not None and self.clock() - since >= self.grace_seconds:
+                log.error("run_unknown", run=str(run), hint="errand aside list")
+                await self.bus.disown(run)
+        elif task.state not in IN_SANDBOX:
             await self.bus.release(_run_of(task))
 
     async def _release_ended(self) -> None:

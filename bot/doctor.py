@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from bot.errors import BotError
 from bot.settings import Settings
+from bot.standing import stopped_destinations
 from bot.store.engine import Store
 from bot.wiring import open_channels, open_forges
 from bot.workshop import open_redis, open_sandboxes
@@ -21,6 +22,7 @@ from integrations.forge import Forge
 from policies.errors import PolicyError
 from policies.load import load_policy
 from policies.model import Policy
+from runner.docker.backend import DockerBackend
 from runner.errors import RunnerError
 from runner.keys import safe_url
 
@@ -50,6 +52,7 @@ async def examine(settings: Settings, *, part: Part = "up") -> list[Finding]:
     checks: dict[str, tuple[Sequence[Part], Check, str]] = {
         "policy": (("up", "serve"), _policy, f"{policy} can be used"),
         "database": (("up", "serve"), _database, f"{database} is as this version needs it"),
+        "destinations": (("up", "serve"), _destinations, "none is known to stand still"),
         "redis": (("up", "serve", "work"), _redis, f"{redis}, answers, keeps what it is told"),
         "docker": (("up", "work"), _docker, "answers, has the image, limits what it must"),
         "serve": (("work",), _serve, f"answers at {settings.serve_url}"),
@@ -86,6 +89,21 @@ async def _database(settings: Settings) -> list[str]:
     return [problem] if problem else []
 
 
+async def _destinations(settings: Settings) -> list[str]:
+    store = Store(settings.database)
+    try:
+        if await store.problem():
+            return []  # said already
+        stopped = await stopped_destinations(store)
+    finally:
+        await store.close()
+    return [
+        f"{name} stands still since {note.since:%Y-%m-%d %H:%M} UTC, and what is to be said there waits"
+        f" ({note.reason}): renew its credential, restart `errand serve`"
+        for name, note in stopped.items()
+    ]
+
+
 async def _redis(settings: Settings) -> list[str]:
     try:
         async with open_redis(settings) as url, Redis.from_url(url) as redis:
@@ -108,7 +126,14 @@ async def _redis(settings: Settings) -> list[str]:
 
 async def _docker(settings: Settings) -> list[str]:
     with closing(open_sandboxes(settings)) as backend:
-        return await backend.check()
+        return await backend.check() or await _aside(settings, backend)
+
+
+async def _aside(settings: Settings, backend: DockerBackend) -> list[str]:
+    found = await backend.aside(installation=settings.installation)
+    names = ", ".join(str(sandbox.run) for sandbox in found)
+    hint = "`errand aside list` shows them, `errand aside remove RUN` ends them"
+    return [f"set aside, because the database does not know them: {names}; {hint}"] if found else []
 
 
 async def _hardening(settings: Settings) -> list[Finding]:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -11,7 +11,9 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.intake import Signal, utc_now
+from bot.metrics import Metrics
 from bot.said import introduce, say
+from bot.standing import Standing
 from bot.store import outbox, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
@@ -24,6 +26,7 @@ from integrations.errors import (
     RejectedError,
     UnavailableError,
 )
+from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
 
@@ -33,8 +36,6 @@ SETTLE_SECONDS = 5.0
 """How long after a sender's death its last call may still take effect."""
 FIRST_SECONDS = 5.0
 """After so long at the latest a new message may be edited: a first plan is worth it in the slowest place."""
-AUTH_SECONDS = (5.0, 60.0)
-"""A refused credential may be put right in a moment, or in a week: doubled from one to the other."""
 MAX_TRIES = 1500
 """At a minute each, an outage of a day loses nothing."""
 PARALLEL = 20
@@ -50,9 +51,12 @@ class Outbox:
     store: Store
     channels: Mapping[str, Channel]
     spoken: Signal
+    standing: Standing
     alone: bool = False
     """No other sender uses this store: what is in flight at the start was sent by one that is dead."""
     now: Callable[[], datetime] = utc_now
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=NoTracing)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -100,14 +104,19 @@ class Outbox:
         if channel is None:
             await self._later(row, UnavailableError(row.conversation.channel, "it is switched off"))
             return
+        if wait := self.standing.wait_seconds(channel.name):
+            await self._hold(row, wait, "it refuses our credential")
+            return
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                remote_id = await self._send(channel, row)
+                with self.tracing.span("post", task=row.task, kind=row.kind):
+                    remote_id = await self._send(channel, row)
         except RateLimitedError as error:
+            self.metrics.rate_limit_wait.labels(channel.name).inc(error.retry_after)
             await self._again(row, error.retry_after, error)
         except AuthError as error:
-            log.warning("credential_refused", channel=channel.name, error=str(error))
-            await self._again(row, auth_pause(row.tries), error)
+            seconds = await self.standing.refused(channel.name, error)
+            await self._hold(row, seconds, str(error))
         except (RejectedError, ValueError, LookupError) as error:
             # The latter two: a payload of another version.
             await self._dead(row, error)
@@ -115,6 +124,7 @@ class Outbox:
             await self._later(row, error)
         else:
             await self._sent(row, remote_id)
+            await self.standing.accepted(channel.name)
 
     async def _later(self, row: OutboxRow, error: Exception) -> None:
         if row.tries >= MAX_TRIES:
@@ -164,6 +174,7 @@ class Outbox:
             )
             if row.kind == "open":
                 await self._followed(tx, row, Conversation.model_validate_json(remote_id))
+        self._count(row, "sent")
         log.info("message_sent", task=row.task, kind=row.kind, tries=row.tries)
 
     async def _followed(
@@ -175,6 +186,13 @@ class Outbox:
         if await introduce(tx, task, conversation, now=self.now()):
             self.spoken.set()
 
+    async def _hold(self, row: OutboxRow, seconds: float, reason: str) -> None:
+        """Nobody is called: the fault is the destination's, and is told of once, not with every message."""
+        next_at = self.now() + timedelta(seconds=seconds)
+        async with self.store.begin() as tx:
+            await outbox.again(tx, row.id, next_at=next_at, error=reason, counted=False)
+        self._count(row, "held")
+
     async def _again(self, row: OutboxRow, seconds: float, error: Exception) -> None:
         next_at = self.now() + timedelta(seconds=seconds)
         log.warning(
@@ -182,6 +200,7 @@ class Outbox:
         )
         async with self.store.begin() as tx:
             await outbox.again(tx, row.id, next_at=next_at, error=str(error))
+        self._count(row, "postponed")
 
     async def _dead(self, row: OutboxRow, error: Exception) -> None:
         log.error("message_dead", task=row.task, kind=row.kind, outbox=row.id, error=str(error))
@@ -189,6 +208,10 @@ class Outbox:
             await outbox.dead(tx, row.id, error=str(error))
             if row.kind == "open":
                 await self._say_not_begun(tx, row, error)
+        self._count(row, "dead")
+
+    def _count(self, row: OutboxRow, outcome: str) -> None:
+        self.metrics.messages.labels(row.conversation.channel, outcome).inc()
 
     async def _say_not_begun(self, tx: AsyncConnection, row: OutboxRow, error: Exception) -> None:
         task = await tasks.get(tx, row.task)
@@ -199,11 +222,6 @@ class Outbox:
         notice = Notice(text=text, error=True)
         await say(tx, task.conversation, notice, seq=f"open:{row.id}", now=self.now(), task=task.id)
         self.spoken.set()
-
-
-def auth_pause(tries: int) -> float:
-    first, longest = AUTH_SECONDS
-    return min(longest, first * 2.0 ** min(max(tries - 1, 0), 10))
 
 
 def _backoff(tries: int) -> float:

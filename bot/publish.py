@@ -15,9 +15,11 @@ from bot.description import description
 from bot.gate import Admitted, Gate, RefusedError
 from bot.handin import HandIn, HandIns, NothingHandedInError
 from bot.intake import Signal, utc_now
+from bot.metrics import Metrics
 from bot.progress import Published, View, final
 from bot.record import record
 from bot.said import show_card
+from bot.standing import Standing
 from bot.states import TaskState
 from bot.store import cursors, events, runs, tasks
 from bot.store.engine import Store
@@ -38,6 +40,7 @@ from runner.errors import WorkspaceError
 from runner.git import PushRejectedError, RemoteUnavailableError
 from runner.inside.errors import GitReadError
 from runner.protocol import Finished, RunKey
+from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
 
@@ -68,7 +71,10 @@ class Publisher:
     root: Path
     finished: Signal
     spoken: Signal
+    standing: Standing
     now: Callable[[], datetime] = utc_now
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=NoTracing)
     _not_before: dict[str, datetime] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -88,14 +94,22 @@ class Publisher:
                 await self._attempt(task)
 
     async def _attempt(self, task: TaskRow) -> None:
+        outcome = "published"
         try:
-            await self.publish(task)
+            with self.tracing.span("publish", task=task.id, forge=task.forge, fence=task.fence):
+                await self.publish(task)
         except FOR_GOOD as error:
+            outcome = "refused"
+            if isinstance(error, AuthError):
+                await self.standing.refused(task.forge, error)
             await self._fail(task, _why(error))
         except FOR_NOW as error:
+            outcome = "postponed"
             await self._later(task, error)
         else:
             self._not_before.pop(task.id, None)
+            await self.standing.accepted(task.forge)
+        self.metrics.publications.labels(outcome).inc()
 
     async def _later(self, task: TaskRow, error: Exception) -> None:
         """Try again, as long as there is hope; the card says why it waits."""
@@ -132,7 +146,8 @@ class Publisher:
             if admitted.there != hand_in.head:
                 await self._push(forge, admitted, ours)
             files, added, removed = await admitted.git.numstat(hand_in.base, hand_in.head)
-        pull = await self._pull(forge, task, base_branch, draft=grant.publish.draft)
+        with self.tracing.span("pull", task=task.id):
+            pull = await self._pull(forge, task, base_branch, draft=grant.publish.draft)
         published = Published(
             url=pull.url,
             label=f"#{pull.number}",
@@ -149,7 +164,8 @@ class Publisher:
         mine = ours & {admitted.there or ""}
         async with self.store.begin() as tx:
             await cursors.put(tx, pushed_key(task.id), " ".join({admitted.hand_in.head, *mine}))
-        await admitted.push(access, ours=ours)
+        with self.tracing.span("push", task=task.id):
+            await admitted.push(access, ours=ours)
 
     async def _pushed(self, task: TaskRow) -> set[str]:
         async with self.store.read() as conn:

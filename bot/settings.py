@@ -27,6 +27,7 @@ PREFIX = "ERRAND_"
 ENV_FILE = ".env"
 EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - what people set, for `serve` in a container
 SECRETS = f"{PREFIX}SECRETS__"
+MIN_INBOX_DAYS = 7
 
 
 class HttpSettings(BaseModel):
@@ -57,6 +58,44 @@ class WorkSettings(BaseModel):
     """What keeps agents from this host at least: `runc`, or `runsc` (gVisor). A policy can demand more, not less."""
     docker_host: str = ""
     """As Docker's own DOCKER_HOST, which counts if this is empty; else the local socket."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Where `work` answers Prometheus; 0 is nowhere."""
+    metrics_host: str = "127.0.0.1"
+
+
+class OtelSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    endpoint: str = Field(default="", pattern=r"^(https?://[^\s]+)?$")
+    """Base URL of an OTLP/HTTP collector; traces are off if empty."""
+    headers: SecretStr = SecretStr("")
+    """`name=value,name=value`, for a collector that wants a key."""
+
+
+class RetentionSettings(BaseModel):
+    """Days that things are kept; 0 is for ever."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    events_days: int = Field(default=90, ge=0)
+    """Events of tasks that have ended; their transcripts say the same."""
+    transcripts_days: int = Field(default=90, ge=0)
+    bundles_days: int = Field(default=30, ge=0)
+    """Handed-in commits that were not published."""
+    inbox_days: int = Field(default=30, ge=0)
+    """Deliveries that were dealt with. They are also what tells a repeated one."""
+    audit_days: int = Field(default=0, ge=0)
+    """The audit record; what is older is moved into files in the data directory."""
+
+    @field_validator("inbox_days")
+    @classmethod
+    def _longer_than_senders_try(cls, days: int) -> int:
+        if 0 < days < MIN_INBOX_DAYS:
+            raise ValueError(
+                f"keep deliveries for {MIN_INBOX_DAYS} days at least (or 0, for ever):"
+                " a channel may deliver again for so long"
+            )
+        return days
 
 
 class Settings(BaseSettings):
@@ -91,6 +130,8 @@ class Settings(BaseSettings):
     """Encrypts what channels keep in the database; made in the data directory if not set."""
     http: HttpSettings = HttpSettings()
     work: WorkSettings = WorkSettings()
+    retention: RetentionSettings = RetentionSettings()
+    otel: OtelSettings = OtelSettings()
     slack: SlackConfig | None = None
     linear: LinearConfig | None = None
     github: GitHubConfig | None = None
@@ -139,6 +180,8 @@ class Settings(BaseSettings):
 PARTS: dict[str, type[BaseModel]] = {
     "http": HttpSettings,
     "work": WorkSettings,
+    "retention": RetentionSettings,
+    "otel": OtelSettings,
     "slack": SlackConfig,
     "linear": LinearConfig,
     "github": GitHubConfig,

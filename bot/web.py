@@ -1,5 +1,6 @@
 """The HTTP side of `errand serve`: a router per channel, forge pages, the workers' API, health."""
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -26,6 +27,8 @@ from integrations.errors import (
 
 log = structlog.get_logger()
 
+FAREWELL_SECONDS = 5
+"""What a request gets to end that came before the end."""
 PORT_ERRORS = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 STATUS: dict[type[Exception], int] = {
@@ -68,7 +71,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve_http(app: FastAPI, settings: HttpSettings) -> None:
-    """Answer HTTP until cancelled.
+    """Answer HTTP until cancelled; then take nothing new, and answer what was asked already.
 
     Raises:
         SetupError: the address is taken, or is not ours.
@@ -76,9 +79,20 @@ async def serve_http(app: FastAPI, settings: HttpSettings) -> None:
     with _listen(settings) as listening:
         log.info("serving", url=settings.public_url or settings.local_url)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, log_config=None, lifespan="off"
+            app,
+            log_level="warning",
+            access_log=False,
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=FAREWELL_SECONDS,
         )
-        await _Server(config).serve(sockets=[listening])
+        server = _Server(config)
+        try:
+            await server.serve(sockets=[listening])
+        except asyncio.CancelledError:
+            if server.started:
+                await server.shutdown(sockets=[listening])
+            raise
 
 
 def _listen(settings: HttpSettings) -> socket.socket:

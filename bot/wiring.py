@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI
 from rich.console import Console
 
+from bot.account import Dealt
 from bot.alone import alone
 from bot.apply import Applier
 from bot.branches import Branches
@@ -21,12 +22,17 @@ from bot.desk import Desk
 from bot.dispatch import Dispatcher
 from bot.front import HouseFront
 from bot.handin import HandIns
+from bot.health import Health, Pulse
 from bot.intake import Intake, Signal
+from bot.metrics import Metrics
 from bot.outbox import Outbox
 from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
+from bot.retention import Retention
 from bot.settings import Settings, vault_key, worker_token
+from bot.standing import Standing
 from bot.store.engine import Store
+from bot.tracing import open_tracing
 from bot.vault import Vault
 from bot.vigil import Vigil
 from bot.web import create_app, serve_http
@@ -47,6 +53,7 @@ from integrations.slack.workspaces import ManyWorkspaces, OneWorkspace
 from integrations.tracker import Tracker
 from policies.load import load_policy
 from policies.model import Policy
+from runner.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -69,25 +76,29 @@ class Services:
     intake: Intake
     outbox: Outbox
     app: FastAPI
-    loops: tuple[Loop, ...]
+    pulse: Pulse
+    loops: Mapping[str, Loop]
 
     async def run(self) -> None:
         """All loops and the HTTP server, until HTTP fails or all are cancelled."""
         async with asyncio.TaskGroup() as group:
-            for loop in self.loops:
-                group.create_task(_keep_going(loop))
-            for channel in self.channels.values():
-                group.create_task(_keep_going(partial(channel.listen, self.intake.receive)))
+            for name, loop in self.loops.items():
+                self.pulse.began(name)
+                group.create_task(_keep_going(name, loop, self.pulse))
+            for name, channel in self.channels.items():
+                listen = partial(channel.listen, self.intake.receive)
+                group.create_task(_keep_going(name, listen, self.pulse))
             group.create_task(serve_http(self.app, self.settings.http))
 
 
-async def _keep_going(loop: Loop) -> None:
+async def _keep_going(name: str, loop: Loop, pulse: Pulse) -> None:
     """Begin a loop again when it fails: a fault in one of them must not silence the others."""
     while True:
         try:
             await loop()
         except Exception:  # whatever it was: it is in the log, and the rows are still there
-            log.exception("loop_failed")
+            log.exception("loop_failed", loop=name)
+            pulse.failed(name)
             await asyncio.sleep(RESTART_SECONDS)
         else:
             return
@@ -155,12 +166,19 @@ def open_readings(settings: Settings) -> dict[str, Reading]:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, *, redis_url: str, more_channels: Sequence[Channel] = ()
+    settings: Settings,
+    *,
+    redis_url: str,
+    more_channels: Sequence[Channel] = (),
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Services]:
     """Open everything that `serve` needs; the database is brought up to date."""
     async with AsyncExitStack() as stack:
         policy = load_policy(settings.policy_file)
         log.info("policy_loaded", hash=policy.hash, file=str(settings.policy_file or "default"))
+        tracing = await stack.enter_async_context(
+            open_tracing(settings.otel, service="errand-serve")
+        )
         store = Store(settings.database)
         stack.push_async_callback(store.close)
         only_one = stack.enter_context(alone(store.file))
@@ -183,6 +201,8 @@ async def open_services(
                 trackers=trackers_of(channels),
                 forges=forges,
                 alone=only_one,
+                metrics=metrics or Metrics(),
+                tracing=tracing,
             )
         )
 
@@ -199,12 +219,15 @@ class _Opened:
     trackers: dict[str, Tracker]
     forges: dict[str, Forge]
     alone: bool
+    metrics: Metrics
+    tracing: Tracing
 
 
 def _assemble(parts: _Opened) -> Services:
     arrived, partial, queued, spoken, commanded, finished = (Signal() for _ in range(6))
     settings, policy, store, bus = parts.settings, parts.policy, parts.store, parts.bus
     channels, trackers, forges = parts.channels, parts.trackers, parts.forges
+    metrics, tracing, standing = parts.metrics, parts.tracing, Standing(store=store)
     handed_in = HandIns(settings.data_dir)
     pages = PageLinks(public_url=settings.public_url, secret=worker_token(settings))
     intake = Intake(store=store, arrived=arrived, partial=partial)
@@ -215,20 +238,29 @@ def _assemble(parts: _Opened) -> Services:
     desk = Desk(
         store=store, policy=policy, pages=pages, trackers=trackers, arrived=arrived,
         queued=queued, spoken=spoken, commanded=commanded,
+        dealt=Dealt(metrics=metrics, tracing=tracing),
     )  # fmt: skip
     vigil = Vigil(store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken)
     dispatcher = Dispatcher(
         store=store, bus=bus, policy=policy, channels=channels, queued=queued, spoken=spoken,
-        commanded=commanded,
+        commanded=commanded, metrics=metrics, tracing=tracing,
     )  # fmt: skip
     applier = Applier(
-        store=store, bus=bus, policy=policy, spoken=spoken, finished=finished, queued=queued
-    )
+        store=store, bus=bus, policy=policy, spoken=spoken, finished=finished, queued=queued,
+        metrics=metrics,
+    )  # fmt: skip
     publisher = Publisher(
         store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH,
-        finished=finished, spoken=spoken,
+        finished=finished, spoken=spoken, standing=standing, metrics=metrics, tracing=tracing,
     )  # fmt: skip
-    outbox = Outbox(store=store, channels=channels, spoken=spoken, alone=parts.alone)
+    outbox = Outbox(
+        store=store, channels=channels, spoken=spoken, standing=standing, alone=parts.alone,
+        metrics=metrics, tracing=tracing,
+    )  # fmt: skip
+    retention = Retention(
+        store=store, settings=settings.retention, data_dir=settings.data_dir, metrics=metrics
+    )
+    pulse = Pulse(metrics=metrics)
     return Services(
         settings=settings,
         policy=policy,
@@ -238,21 +270,19 @@ def _assemble(parts: _Opened) -> Services:
         forges=forges,
         intake=intake,
         outbox=outbox,
-        app=_app(parts, intake=intake, handed_in=handed_in, pages=pages),
-        loops=(
-            completer.run,
-            desk.run,
-            vigil.run,
-            dispatcher.run,
-            dispatcher.run_commands,
-            applier.run,
-            publisher.run,
-            outbox.run,
-        ),
-    )
+        app=_app(parts, intake=intake, handed_in=handed_in, pages=pages, pulse=pulse),
+        pulse=pulse,
+        loops={
+            "completion": completer.run, "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
+            "commands": dispatcher.run_commands, "apply": applier.run, "publish": publisher.run,
+            "outbox": outbox.run, "retention": retention.run,
+        },
+    )  # fmt: skip
 
 
-def _app(parts: _Opened, *, intake: Intake, handed_in: HandIns, pages: PageLinks) -> FastAPI:
+def _app(
+    parts: _Opened, *, intake: Intake, handed_in: HandIns, pages: PageLinks, pulse: Pulse
+) -> FastAPI:
     settings, store, forges = parts.settings, parts.store, parts.forges
     workers = WorkerApi(
         store=store,
@@ -263,9 +293,17 @@ def _app(parts: _Opened, *, intake: Intake, handed_in: HandIns, pages: PageLinks
         branches=Branches(store=store, forges=forges, root=settings.data_dir / PUBLISH),
         broker=Broker(readings=open_readings(settings)),
     )
+    health = Health(
+        store=store,
+        bus=parts.bus,
+        metrics=parts.metrics,
+        pulse=pulse,
+        destinations=(*parts.channels, *forges),
+    )
     routers = [channel.routes(intake.receive) for channel in parts.channels.values()]
     routers += [forge.routes() for forge in forges.values()]
-    routers += [workers.routes(), TaskPages(store=store, links=pages).routes()]
+    pages_of_tasks = TaskPages(store=store, links=pages)
+    routers += [workers.routes(), pages_of_tasks.routes(), health.routes()]
     return create_app([router for router in routers if router is not None])
 
 

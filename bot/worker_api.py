@@ -31,7 +31,8 @@ Authorization = Annotated[str, Header()]
 class WorkerApi:
     """Routes under `/worker`.
 
-    401 without the token, 403 for a repository that the run may not read, 404 for an unknown task, 409 for a run that is not current, 413 for too much.
+    401 without the token, 403 for a repository that the run may not read, 404 for an unknown run, 409 for a run that is
+    not current, 413 for too much.
     """
 
     store: Store
@@ -125,8 +126,8 @@ class WorkerApi:
             raise HTTPException(401, "the worker token is missing or wrong")
         async with self.store.read() as conn:
             row = await tasks.get(conn, task)
-        if row is None:
-            raise HTTPException(404, "no such task")
+        if row is None or fence > row.fence:
+            raise HTTPException(404, "no such run: was the database restored from an older copy?")
         if row.fence != fence or row.state not in IN_SANDBOX:
             at = f"the task is at run {row.fence}, {row.state}"
             raise HTTPException(409, f"run {fence} is not current: {at}")

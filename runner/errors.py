@@ -8,6 +8,7 @@ RunnerError
 ├── RepoSettingsError      `.errand.yml` is wrong: the repository's people
 ├── AgentProtocolError     the agent does not speak ACP as it should
 ├── StaleRunError          another host or a later attempt has taken over: stop and clean up
+│   └── UnknownRunError    the database does not know the run: set the sandbox aside, for a person to look at
 └── ServeUnavailableError  `serve` does not answer: try again
 """
 
@@ -42,6 +43,10 @@ class AgentProtocolError(RunnerError):
 
 class StaleRunError(RunnerError):
     """The run is no longer ours."""
+
+
+class UnknownRunError(StaleRunError):
+    """The database has no such run: most likely it was restored from an older copy."""
 
 
 class ServeUnavailableError(RunnerError):

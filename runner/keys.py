@@ -16,7 +16,7 @@ def run_queue(pool: str) -> str:
 
 
 def task(task_id: str) -> str:
-    """Hash: fence, state (live, cancel, done), `owner:<fence>`, `ack:<fence>:<source>`."""
+    """Hash: fence, state (live, cancel, done), `owner:<fence>`, `ack:<fence>:<source>`, `disowned:<fence>`."""
     return f"er:t:{task_id}"
 
 

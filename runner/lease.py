@@ -8,6 +8,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from runner import keys
+from runner.meter import Meter
 from runner.patience import patiently
 from runner.protocol import RunKey
 
@@ -17,8 +18,9 @@ HOST_MS: Final = 30_000
 # Answers the standing, and whether we were written down as the owner before: after a first claim, an owner
 # that is gone says that Redis lost its data.
 _CLAIM: Final = """
+if redis.call('HEXISTS', KEYS[1], 'disowned:' .. ARGV[1]) == 1 then return {'DISOWNED', 0} end
 local fence = redis.call('HGET', KEYS[1], 'fence')
-if not fence then return {'UNKNOWN', 0} end
+if not fence or tonumber(fence) < tonumber(ARGV[1]) then return {'UNKNOWN', 0} end
 if fence ~= ARGV[1] then return {'STALE', 0} end
 local owner = redis.call('HGET', KEYS[1], 'owner:' .. fence)
 if owner and owner ~= ARGV[2] then return {'TAKEN', 0} end
@@ -38,7 +40,7 @@ class Standing(StrEnum):
     """What a claim answers."""
 
     UNKNOWN = "UNKNOWN"
-    """Redis has no such task: it lost its data, or has yet to be told. Keep running, ask again."""
+    """Redis has no such run: it lost data, or has yet to be told. Keep running, ask again."""
     STALE = "STALE"
     """Another attempt is current: end and clean up, silently."""
     TAKEN = "TAKEN"
@@ -46,12 +48,14 @@ class Standing(StrEnum):
     LIVE = "live"
     CANCEL = "cancel"
     """Ours, and to be stopped."""
+    DISOWNED = "DISOWNED"
+    """The database has no such run: it was restored from an older copy. Set it aside."""
     DONE = "done"
     """The end was applied: remove the containers and forget the run."""
 
 
 LOST: Final = frozenset({Standing.STALE, Standing.TAKEN})
-GONE: Final = LOST | {Standing.DONE}
+GONE: Final = LOST | {Standing.DONE, Standing.DISOWNED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +68,19 @@ class Claim:
 class Leases:
     """One host's claims. Errors that time mends are waited out, for ever."""
 
-    def __init__(self, redis: Redis, *, host: str) -> None:
+    def __init__(self, redis: Redis, *, host: str, meter: Meter | None = None) -> None:
         self._redis = redis
         self.host = host
+        self._meter = meter or Meter()
 
     async def claim(self, run: RunKey) -> Claim:
         """Claim, renew or adopt: all the same. Safe at any time."""
         names = (keys.task(run.task), keys.lease(run.task), keys.mine(self.host))
         args = (str(run.fence), self.host, str(LEASE_MS), str(run))
-        answer = await patiently(lambda: self._redis.eval(_CLAIM, len(names), *names, *args))
+        answer = await patiently(
+            lambda: self._redis.eval(_CLAIM, len(names), *names, *args),
+            failed=self._meter.renewal_failed,
+        )
         return Claim(Standing(_text(answer[0])), known=bool(answer[1]))
 
     async def mine(self) -> set[RunKey]:
@@ -84,9 +92,14 @@ class Leases:
         """The run is cleaned up. Safe twice."""
         await patiently(lambda: self._redis.srem(keys.mine(self.host), str(run)))
 
-    async def announce(self, *, slots: int, free: int, version: str) -> None:
+    async def announce(
+        self, *, slots: int, free: int, version: str, draining: bool = False
+    ) -> None:
         """Say that this host lives, for the next 30 s."""
-        record = {"host": self.host, "slots": slots, "free": free, "version": version}
+        record = {
+            "host": self.host, "slots": slots, "free": free, "version": version,
+            "draining": draining,
+        }  # fmt: skip
         text = json.dumps(record)
         await patiently(lambda: self._redis.set(keys.host(self.host), text, px=HOST_MS))
 

@@ -16,6 +16,8 @@ from runner.errors import WorkspaceError
 from runner.protocol import RepoSettings, RunKey
 from runner.sandbox import Line, Role
 
+ASIDE: Final = "aside"
+"""The directory beside that of the runs."""
 Name = Literal["launch", "prepared", "started", "ending"]
 _Model = TypeVar("_Model", bound=BaseModel)
 _DIRECTORY = re.compile(r"(?P<task>[A-Za-z0-9][A-Za-z0-9_]{0,63})-(?P<fence>[1-9][0-9]{0,8})")
@@ -62,6 +64,14 @@ class RunDir:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+
+    def set_aside(self) -> None:
+        """Move it to where no worker looks for runs. Safe twice."""
+        target = self.path.parent.with_name(ASIDE) / self.path.name
+        if self.path.exists():
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            self.path.replace(target)
 
     def remove(self) -> None:
         """Safe twice."""

@@ -122,6 +122,12 @@ class SandboxBackend(Protocol):
     async def discard(self, leftover: Leftover) -> None:
         """Remove a sandbox by what was found. Safe twice."""
 
+    async def set_aside(self, leftover: Leftover) -> None:
+        """Freeze a sandbox and keep it as it is; it is none of the leftovers any more. Safe twice."""
+
+    async def aside(self, *, installation: str) -> list[Leftover]:
+        """Every sandbox of this installation that was set aside, of whatever host; `discard` removes one."""
+
     async def registries(self, image: str) -> str:
         """What an image says of its package managers' hosts (JSON); empty if it says nothing or is not there."""
 

@@ -8,11 +8,11 @@ import httpx
 import stamina
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
-from runner.errors import ServeUnavailableError, StaleRunError
+from runner.errors import ServeUnavailableError, StaleRunError, UnknownRunError
 from runner.protocol import Answered, Asked, Launch, RunKey
 
 TIMEOUT_SECONDS: Final = 30.0
-_STALE = frozenset({404, 409})
+_UNKNOWN, _STALE = 404, 409
 _FIRST_SERVER_ERROR = 500
 _TOO_MANY = 429
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -124,8 +124,10 @@ def _path(run: RunKey) -> str:
 def _judged(answer: httpx.Response) -> httpx.Response:
     if answer.is_success:
         return answer
-    if answer.status_code in _STALE:
-        raise StaleRunError(f"serve says {answer.status_code}: the run is not current")
+    if answer.status_code == _UNKNOWN:
+        raise UnknownRunError("serve does not know the run")
+    if answer.status_code == _STALE:
+        raise StaleRunError("serve says that the run is not current")
     sentence = f"serve answers {answer.status_code} to {answer.request.url.path}"
     if answer.status_code >= _FIRST_SERVER_ERROR or answer.status_code == _TOO_MANY:
         raise _NoAnswerError(sentence)

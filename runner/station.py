@@ -9,11 +9,13 @@ from pydantic import SecretStr
 
 from runner.agents.catalogue import CATALOGUE, AgentEntry
 from runner.lease import Leases
+from runner.meter import Meter
 from runner.mirror import Mirrors
 from runner.protocol import Runtime
 from runner.sandbox import SandboxBackend
 from runner.serve_client import ServeClient
 from runner.streams import Streams
+from runner.tracing import NoTracing, Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,5 +55,7 @@ class Station:
     runtime: Runtime = "runc"
     """The least that this host demands."""
     pace: Pace = Pace()
+    meter: Meter = field(default_factory=Meter)
+    tracing: Tracing = field(default_factory=NoTracing)
     clock: Callable[[], float] = time.time
     """The clock that stamps transcripts."""

@@ -5,6 +5,7 @@ Every step may find that it was done before. Killed at any point, a new process 
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, NoReturn
@@ -20,6 +21,7 @@ from runner.errors import (
     SandboxStartError,
     ServeUnavailableError,
     StaleRunError,
+    UnknownRunError,
     WorkspaceError,
 )
 from runner.lease import GONE, Claim, Standing
@@ -27,7 +29,7 @@ from runner.outlet import Outlet
 from runner.preparation import Preparation
 from runner.protocol import Command, Event, EventRecord, Finished, Launch, Remark, RunKey, Started
 from runner.rundir import Prepared, RunDir
-from runner.sandbox import Leftover, Line
+from runner.sandbox import Leftover, Line, Sandbox
 from runner.station import Station
 
 log = structlog.get_logger()
@@ -66,6 +68,7 @@ class LiveRun:
         self._limit: asyncio.Timeout | None = None
         self._ended = asyncio.Event()
         self._attached = False
+        self._unknown = False
 
     def command(self, command: Command) -> None:
         """Take in what a person wants; the same command twice is one."""
@@ -78,7 +81,10 @@ class LiveRun:
         again = (await self._claim()).standing not in GONE
         while again:
             again = await self._follow()
-        await self.clean_up()
+        if self._unknown:
+            await self.set_aside()
+        else:
+            await self.clean_up()
 
     async def give_up(self, reason: str) -> None:
         """End a run that broke in a way nobody foresaw."""
@@ -90,6 +96,22 @@ class LiveRun:
             with contextlib.suppress(_ForgottenError):
                 gone = await self._until_gone()
         await self.clean_up()
+
+    async def set_aside(self) -> None:
+        """Freeze the sandbox and keep what is known of the run: a person decides. Safe twice."""
+        try:
+            found = await self._leftovers()
+            if found:
+                await asyncio.to_thread(self._files.set_aside)
+            for leftover in found:
+                await self._station.backend.set_aside(leftover)
+                self._station.meter.set_aside()
+                log.error("sandbox_set_aside", run=str(self.run), containers=leftover.containers)
+        except RunnerError as error:
+            log.warning("sandbox_not_set_aside", run=str(self.run), error=repr(error))
+            return
+        await asyncio.to_thread(self._files.remove)
+        await self._station.leases.forget(self.run)
 
     async def clean_up(self) -> None:
         """Remove the sandbox and everything that is kept of the run. Safe twice."""
@@ -107,6 +129,8 @@ class LiveRun:
                 group.create_task(self._renew())
                 group.create_task(self._outlet.pump())
                 await self._live()
+        except* UnknownRunError:
+            self._unknown = True
         except* (_GoneError, StaleRunError):
             log.info("run_left", run=str(self.run), ended=self._ended.is_set())
         except* _ForgottenError:
@@ -116,6 +140,7 @@ class LiveRun:
 
     async def _claim(self) -> Claim:
         claim = await self._station.leases.claim(self.run)
+        self._unknown = claim.standing is Standing.DISOWNED
         if claim.standing is Standing.CANCEL:
             self.command(Command(id="", run=self.run, kind="stop"))
         return claim
@@ -151,6 +176,7 @@ class LiveRun:
         if finished is None:
             finished = await self._run_to_end()
             self._files.write("ending", finished)
+            self._account(finished)
         else:
             await self._retell()
         if finished.outcome in {"stopped", "expired"}:
@@ -159,7 +185,25 @@ class LiveRun:
         await self._outlet.put([self._last(finished)])
         await self._outlet.flush()
         self._ended.set()
-        log.info("run_ended", run=str(self.run), outcome=finished.outcome)
+
+    def _account(self, finished: Finished) -> None:
+        station, now = self._station, datetime.now(UTC)
+        started = self._files.read("started", EventRecord)
+        began = started.at if started is not None else now
+        seconds = max(0.0, (now - began).total_seconds())
+        station.meter.run_ended(finished.outcome, seconds=seconds)
+        station.tracing.tell(
+            "run",
+            task=self.run.task,
+            start=began,
+            end=now,
+            fence=self.run.fence,
+            host=station.host,
+            outcome=finished.outcome,
+        )
+        log.info(
+            "run_ended", run=str(self.run), outcome=finished.outcome, seconds=round(seconds, 3)
+        )
 
     async def _run_to_end(self) -> Finished:
         try:
@@ -179,7 +223,8 @@ class LiveRun:
                 self._limit = limit
                 if self._stopping:
                     self._stop()
-                prepared = await self._preparation.settle(launch)
+                with self._station.tracing.span("prepare", task=self.run.task):
+                    prepared = await self._preparation.settle(launch)
                 verdict = await self._attend(launch, prepared)
         except TimeoutError:
             if not limit.expired():
@@ -205,7 +250,7 @@ class LiveRun:
     async def _attend(self, launch: Launch, prepared: Prepared) -> Finished:
         sandbox = self._preparation.open(launch, prepared)
         await self._check_still_there()
-        await sandbox.ensure()
+        await self._ensure(sandbox)
         self._attached = True
         digest = await sandbox.image_digest()
         with self._files.create("transcript") as transcript:
@@ -224,6 +269,13 @@ class LiveRun:
                 stopped=self._stop,
             )
             return await attendance.verdict()
+
+    async def _ensure(self, sandbox: Sandbox) -> None:
+        is_new, began = self._files.read("started", EventRecord) is None, time.monotonic()
+        with self._station.tracing.span("sandbox.start", task=self.run.task, adopted=not is_new):
+            await sandbox.ensure()
+        if is_new:
+            self._station.meter.sandbox_started(time.monotonic() - began)
 
     async def _check_still_there(self) -> None:
         """What had begun is never begun again under the same fence."""

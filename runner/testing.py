@@ -124,6 +124,8 @@ class MemoryBackend:
         """Each one lets the next `ensure` fail with this reason."""
         self.sent: list[tuple[RunKey, Role, str]] = []
         """Run, role and key of every `send`, repeated ones included."""
+        self.frozen: set[RunKey] = set()
+        """Those that were set aside."""
         self._trios: dict[RunKey, _Trio] = {}
 
     def open(self, spec: SandboxSpec) -> "MemorySandbox":
@@ -138,10 +140,25 @@ class MemoryBackend:
             )
             for run, trio in sorted(self._trios.items(), key=lambda item: str(item[0]))
             if (trio.spec.installation, trio.spec.host) == (installation, host)
+            and run not in self.frozen
         ]
 
     async def discard(self, leftover: Leftover) -> None:
         self.lose(leftover.run)
+
+    async def set_aside(self, leftover: Leftover) -> None:
+        self.frozen.add(leftover.run)
+
+    async def aside(self, *, installation: str) -> list[Leftover]:
+        return [
+            Leftover(
+                run=run,
+                host=self._trios[run].spec.host,
+                containers=tuple(f"aside-errand-{run.task}-{run.fence}-{r}" for r in ROLES),
+            )
+            for run in sorted(self.frozen, key=str)
+            if self._trios[run].spec.installation == installation
+        ]
 
     async def registries(self, image: str) -> str:
         return self.labels.get(image, "")
@@ -166,6 +183,7 @@ class MemoryBackend:
 
     def lose(self, run: RunKey) -> None:
         """The containers vanish, as with a host that was cleaned up."""
+        self.frozen.discard(run)
         trio = self._trios.pop(run, None)
         for container in trio.containers.values() if trio else ():
             container.gone = True

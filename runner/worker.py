@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from runner.errors import RunnerError
 from runner.identity import host_name, sole_worker
 from runner.launches import Launches
 from runner.lease import GONE, Leases, Standing
+from runner.meter import Meter
 from runner.mirror import Mirrors
 from runner.protocol import RunKey, Runtime
 from runner.rundir import known_runs
@@ -24,6 +26,7 @@ from runner.serve_client import ServeClient
 from runner.station import Pace, Station
 from runner.streams import Streams
 from runner.supervisor import LiveRun
+from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
 
@@ -46,18 +49,29 @@ class WorkerConfig:
     runtime: Runtime = "runc"
     pool: str = "default"
     version: str = "0"
+    drain: bool = False
+    """Take nothing new, and end when what is here has ended."""
     pace: Pace = field(default_factory=Pace)
 
 
 class Worker:
     """One per host and data directory. Cancel `run` to end it: containers go on, and the next worker adopts them."""
 
-    def __init__(self, config: WorkerConfig, backend: SandboxBackend) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        backend: SandboxBackend,
+        *,
+        meter: Meter | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._config = config
         self._backend = backend
+        self._meter = meter or Meter()
+        self._tracing = tracing or NoTracing()
 
     async def run(self) -> None:
-        """Until cancelled.
+        """Until cancelled, or drained.
 
         Raises:
             DataDirTakenError: another worker uses the data directory.
@@ -84,10 +98,12 @@ class Worker:
             backend=self._backend,
             serve=serve,
             mirrors=Mirrors(config.data_dir / "mirrors"),
-            leases=Leases(redis, host=host),
+            leases=Leases(redis, host=host, meter=self._meter),
             streams=Streams(redis),
             runtime=config.runtime,
             pace=config.pace,
+            meter=self._meter,
+            tracing=self._tracing,
         )
 
 
@@ -98,6 +114,8 @@ class Shift:
         self._station = station
         self._slots = config.slots
         self._version = config.version
+        self._draining = config.drain
+        self._changed = asyncio.Event()
         self._runs: dict[RunKey, LiveRun] = {}
         self._tasks = asyncio.TaskGroup()
         self._launches = Launches(
@@ -108,19 +126,30 @@ class Shift:
         try:
             async with self._tasks:
                 await self._sweep()
-                self._tasks.create_task(self._launches.run())
-                self._tasks.create_task(self._pass_commands())
-                self._tasks.create_task(self._keep_sweeping())
-                self._tasks.create_task(self._beat())
+                loops = [self._pass_commands(), self._keep_sweeping(), self._beat()]
+                if not self._draining:
+                    loops.append(self._launches.run())
+                running = [self._tasks.create_task(loop) for loop in loops]
+                if self._draining:
+                    await self._until_empty()
+                    for loop in running:
+                        loop.cancel()
         finally:
             # Containers and leases stay: whoever comes next goes on.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     await self._station.leases.withdraw()
 
+    async def _until_empty(self) -> None:
+        log.info("draining", runs=len(self._runs))
+        while self._runs:
+            self._changed.clear()
+            await self._changed.wait()
+        log.info("drained")
+
     @property
     def _free(self) -> int:
-        return max(0, self._slots - len(self._runs))
+        return 0 if self._draining else max(0, self._slots - len(self._runs))
 
     async def _begin(self, run: RunKey) -> float | None:
         """A launch: delivered twice, or to a second host, it starts no second run."""
@@ -128,12 +157,16 @@ class Shift:
             return None
         if not self._free:
             return ASK_AGAIN_SECONDS
-        standing = (await self._station.leases.claim(run)).standing
-        if standing is Standing.UNKNOWN:
-            return ASK_AGAIN_SECONDS
-        if standing not in GONE:
-            self._start(run)
-        log.info("launch_taken", run=str(run), standing=standing)
+        began = time.monotonic()
+        with self._station.tracing.span("launch", task=run.task, fence=run.fence):
+            standing = (await self._station.leases.claim(run)).standing
+            if standing is Standing.UNKNOWN:
+                return ASK_AGAIN_SECONDS
+            if standing not in GONE:
+                self._start(run)
+        self._station.meter.launch(standing)
+        seconds = round(time.monotonic() - began, 3)
+        log.info("launch_taken", run=str(run), standing=standing, seconds=seconds)
         return None
 
     def _start(self, run: RunKey) -> None:
@@ -154,6 +187,7 @@ class Shift:
                     return
         finally:
             del self._runs[live.run]
+            self._changed.set()
             self._launches.pick(wanted=self._free > 0)
 
     async def _pass_commands(self) -> None:
@@ -181,7 +215,11 @@ class Shift:
 
     async def _beat(self) -> None:
         while True:
+            self._station.meter.slots(slots=self._slots, free=self._free, draining=self._draining)
             await self._station.leases.announce(
-                slots=self._slots, free=self._free, version=self._version
+                slots=self._slots,
+                free=self._free,
+                version=self._version,
+                draining=self._draining,
             )
             await asyncio.sleep(self._station.pace.beat)

@@ -22,6 +22,7 @@ from bot.cli.output import (
     print_table,
     say,
 )
+from bot.cli.watch import Seen, Watch
 from bot.handin import HandIns
 from bot.intake import utc_now
 from bot.progress import View
@@ -33,9 +34,10 @@ from bot.store.rows import TaskRow
 from bot.store.tasks import FollowUp
 from bot.tasks import begin_round, stop_task
 from runner.protocol import EventRecord, RunKey
+from runner.tracing import TraceOfTask
 
 app = typer.Typer(
-    help="Tasks: list, show, logs, stop, retry.", no_args_is_help=True, add_completion=False
+    help="Tasks: list, show, watch, logs, stop, retry.", no_args_is_help=True, add_completion=False
 )
 TaskId = Annotated[str, typer.Argument(help="The task's id, or enough of its beginning or end.")]
 SHORT = 8
@@ -106,6 +108,7 @@ def show(task: TaskId, as_json: AsJson = False) -> None:
             row = await find_task(conn, task)
             return {
                 "task": row.model_dump(mode="json"),
+                "trace": f"{TraceOfTask.of(row.id).trace_id:032x}",
                 "runs": [r.model_dump(mode="json") for r in await runs.of_task(conn, row.id)],
                 "audit": [a.model_dump(mode="json") for a in await audit.of_task(conn, row.id)],
             }
@@ -120,7 +123,7 @@ def show(task: TaskId, as_json: AsJson = False) -> None:
 def _print_task(found: dict[str, Any]) -> None:
     shown = ("id", "state", "title", "requester", "requester_name", "repo", "repo_reason", "branch",
              "pull_url", "reason", "policy_hash", "round", "fence", "created_at", "ended_at")  # fmt: skip
-    print_facts({name: found["task"][name] for name in shown})
+    print_facts({name: found["task"][name] for name in shown} | {"trace": found["trace"]})
     for run in found["runs"]:
         heading(f"run {run['fence']}")
         names = ("host", "agent", "image", "image_digest", "base_commit", "queued_at", "started_at",
@@ -182,6 +185,20 @@ def _print_transcript(settings: Settings, row: TaskRow) -> None:
         complain(f"no transcript of {row.id} is here: a worker hands it in when a run has ended")
         raise typer.Exit(EXIT_NOT_FOUND)
     sys.stdout.write(gzip.decompress(path.read_bytes()).decode(errors="replace"))
+
+
+@app.command()
+def watch(task: TaskId, as_json: AsJson = False) -> None:
+    """Follow a task until it has ended; with --json, an event a line."""
+
+    async def work(store: Store) -> Seen:
+        async with store.read() as conn:
+            row = await find_task(conn, task)
+        watching = Watch(store, row.id)
+        return await (watching.lines() if as_json else watching.live())
+
+    if with_store(load_settings(), work).task.state is not TaskState.SUCCEEDED:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()

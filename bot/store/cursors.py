@@ -1,6 +1,6 @@
 """Small values by name: how far a poller has read, what a conversation waits for."""
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.store.tables import cursor as table
@@ -31,3 +31,16 @@ async def put(tx: AsyncConnection, name: str, value: str) -> None:
             index_elements=[table.c.name], set_={"value": insert.excluded.value}
         )
     )
+
+
+async def starting(conn: AsyncConnection, prefix: str) -> dict[str, str]:
+    """Every note whose name begins so, by the rest of its name."""
+    after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    mine = (table.c.name >= prefix, table.c.name < after)
+    rows = await conn.execute(select(table.c.name, table.c.value).where(*mine))
+    return {name.removeprefix(prefix): value for name, value in rows if name.startswith(prefix)}
+
+
+async def drop(tx: AsyncConnection, name: str) -> None:
+    """Safe twice."""
+    await tx.execute(delete(table).where(table.c.name == name))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.store.rows import EventRow
@@ -40,15 +40,36 @@ async def insert_many(
 
 
 async def of_task(
-    conn: AsyncConnection, task: str, *, fence: int | None = None, limit: int = 10_000
+    conn: AsyncConnection,
+    task: str,
+    *,
+    fence: int | None = None,
+    stored_since: datetime | None = None,
+    limit: int = 10_000,
 ) -> list[EventRow]:
     """In the order in which they happened, run by run."""
     query = select(table).where(table.c.task == task)
+    if stored_since is not None:
+        query = query.where(table.c.stored_at >= stored_since)
     if fence is not None:
         query = query.where(table.c.fence == fence)
     order = (table.c.fence, table.c.at, table.c.source, table.c.seq)
     rows = await conn.execute(query.order_by(*order).limit(limit))
     return [_row(row) for row in rows.mappings()]
+
+
+async def first_task(conn: AsyncConnection, *, after: str) -> str | None:
+    """The first task, by its id, that comes after another and has events; ids begin with their time."""
+    query = select(table.c.task).where(table.c.task > after).order_by(table.c.task).limit(1)
+    found: str | None = (await conn.execute(query)).scalar_one_or_none()
+    return found
+
+
+async def prune(tx: AsyncConnection, task: str, *, limit: int) -> int:
+    """Remove some of a task's events; how many."""
+    key = [table.c[name] for name in KEY]
+    some = select(*key).where(table.c.task == task).limit(limit)
+    return (await tx.execute(delete(table).where(tuple_(*key).in_(some)))).rowcount
 
 
 async def last(conn: AsyncConnection, task: str, *, fence: int, kind: str) -> EventRow | None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.store.rows import InboxRow
@@ -13,6 +13,8 @@ from bot.store.tables import NEW, RAW
 from bot.store.tables import inbox as table
 from bot.store.writing import insert_new, insert_new_many
 from integrations.channel import Inbound
+
+DEALT_WITH = frozenset({"done", "ignored", "dead"})
 
 
 def _values(inbound: Inbound, now: datetime) -> dict[str, Any]:
@@ -90,6 +92,21 @@ def _readable(row: dict[str, Any]) -> bool:
     except ValidationError:
         return False
     return True
+
+
+async def prune(
+    tx: AsyncConnection, *, before: datetime, after: int, limit: int
+) -> tuple[int, int | None]:
+    """Of the rows after an id, remove those that are older and dealt with: how many, and where to go on."""
+    columns = (table.c.id, table.c.state, table.c.received_at)
+    query = select(*columns).where(table.c.id > after).order_by(table.c.id).limit(limit)
+    rows = (await tx.execute(query)).all()
+    old = [row for row in rows if row.received_at < before]
+    done = [row.id for row in old if row.state in DEALT_WITH]
+    if done:
+        await tx.execute(delete(table).where(table.c.id.in_(done)))
+    goes_on = len(rows) == limit and len(old) == limit
+    return len(done), rows[-1].id if goes_on else None
 
 
 async def backlog(conn: AsyncConnection) -> int:

@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.store.columns import UtcTime
 from bot.store.rows import OutboxRow
-from bot.store.tables import PENDING, SENDING
+from bot.store.tables import DEAD, PENDING, SENDING
 from bot.store.tables import outbox as table
 from bot.store.writing import insert_new
 
@@ -124,10 +124,18 @@ async def sent(
     await tx.execute(update(table).where(*mine).values(changes))
 
 
-async def again(tx: AsyncConnection, row_id: str, *, next_at: datetime, error: str) -> None:
-    """It did not go out now; try at `next_at`."""
+async def again(
+    tx: AsyncConnection, row_id: str, *, next_at: datetime, error: str, counted: bool = True
+) -> None:
+    """It did not go out now; try at `next_at`. Not counted: the message is not at fault."""
     mine = (table.c.id == row_id, table.c.state == SENDING)
-    changes = {"state": "pending", "next_at": next_at, "claim_until": None, "error": error}
+    changes = {
+        "state": "pending",
+        "next_at": next_at,
+        "claim_until": None,
+        "error": error,
+        "tries": table.c.tries if counted else table.c.tries - 1,
+    }
     await tx.execute(update(table).where(*mine).values(changes))
 
 
@@ -161,6 +169,13 @@ async def orphaned(tx: AsyncConnection, *, now: datetime, settled_at: datetime) 
     await tx.execute(update(table).where(table.c.state == SENDING).values(changes))
 
 
+async def doubt(tx: AsyncConnection) -> None:
+    """What was never tried may have been sent all the same, by the database that this one is an old copy of."""
+    untried = (table.c.state.in_(UNSENT), table.c.first_claim_at.is_(None))
+    changes = {"first_claim_at": table.c.created_at}
+    await tx.execute(update(table).where(*untried).values(changes))
+
+
 async def get(conn: AsyncConnection, task: str, kind: str, seq: str) -> OutboxRow | None:
     rows = await conn.execute(select(table).where(_named(task, kind, seq)))
     row = rows.mappings().first()
@@ -177,6 +192,27 @@ async def unsent(conn: AsyncConnection, task: str) -> int:
     waiting = (table.c.task == task, table.c.state.in_(UNSENT))
     query = select(func.count()).select_from(table).where(*waiting)
     return int((await conn.execute(query)).scalar_one())
+
+
+async def waiting(conn: AsyncConnection, *, dead: bool, limit: int) -> list[OutboxRow]:
+    """What waits to be sent, the urgent and the oldest first; or what will not be sent, the newest first."""
+    query = select(table).where(table.c.state == (DEAD if dead else PENDING))
+    order = (table.c.ordinal.desc(),) if dead else _order(table)
+    return [
+        _row(row) for row in (await conn.execute(query.order_by(*order).limit(limit))).mappings()
+    ]
+
+
+async def by_id(conn: AsyncConnection, row_id: str) -> OutboxRow | None:
+    row = (await conn.execute(select(table).where(table.c.id == row_id))).mappings().first()
+    return None if row is None else _row(row)
+
+
+async def retry(tx: AsyncConnection, row_id: str, *, now: datetime) -> bool:
+    """Try a dead message again, or one that waits, at once; False for any other. What may be there is looked for."""
+    mine = (table.c.id == row_id, table.c.state.in_(("dead", "pending")))
+    changes = {"state": "pending", "next_at": now, "tries": 0, "claim_until": None}
+    return (await tx.execute(update(table).where(*mine).values(changes))).rowcount == 1
 
 
 async def next_due(conn: AsyncConnection) -> datetime | None:

@@ -34,6 +34,7 @@ NEW: ColumnElement[str] = literal_column("'new'")
 RAW: ColumnElement[str] = literal_column("'raw'")
 PENDING: ColumnElement[str] = literal_column("'pending'")
 SENDING: ColumnElement[str] = literal_column("'sending'")
+DEAD: ColumnElement[str] = literal_column("'dead'")
 """Spelt out in the statement, because a bound value would not match a partial index."""
 
 
@@ -59,6 +60,7 @@ inbox = Table(
     UniqueConstraint("source", "semantic_key"),
 )
 _partial("ix_inbox_new", inbox.c.id, where=inbox.c.state == NEW)
+_partial("ix_inbox_dead", inbox.c.id, where=inbox.c.state == DEAD)
 _partial("ix_inbox_raw", inbox.c.id, where=inbox.c.state == RAW)
 
 task = Table(
@@ -181,6 +183,7 @@ _partial(
     *(outbox.c.conversation, outbox.c.rank, outbox.c.created_at, outbox.c.ordinal),
     where=outbox.c.state == PENDING,
 )
+_partial("ix_outbox_dead", outbox.c.ordinal, where=outbox.c.state == DEAD)
 _partial("uq_outbox_sending", outbox.c.conversation, where=outbox.c.state == SENDING, unique=True)
 
 command = Table(
@@ -247,4 +250,17 @@ audit = Table(
     Column("hash", Words, nullable=False),
     Index(None, "task", "id"),
 )
-"""Texts only: the hash covers what is stored, letter by letter. Triggers refuse UPDATE and DELETE."""
+"""Texts only: the hash covers what is stored, letter by letter. Triggers refuse UPDATE, and DELETE but for what a
+checkpoint stands for."""
+
+audit_checkpoint = Table(
+    "audit_checkpoint",
+    metadata,
+    Column("upto", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", Words, nullable=False),
+    Column("at", Words, nullable=False),
+    Column("file", Words, nullable=False),
+    Column("sha256", Words, nullable=False),
+)
+"""Where the record was cut off: the last row of what was moved into a file, its hash, and the file's. Triggers refuse
+UPDATE, DELETE, and a checkpoint that is none of the record's rows."""

@@ -6,7 +6,7 @@ from typing import Any
 import docker
 
 from runner.docker import spec as specs
-from runner.docker.containers import remove_all
+from runner.docker.containers import freeze_all, is_aside, remove_all
 from runner.docker.examine import examine, remarks
 from runner.docker.masks import Masks
 from runner.docker.sandbox import DockerSandbox
@@ -52,6 +52,18 @@ class DockerBackend:
             for (task, fence), names in sorted(found.items())
         ]
 
+    async def set_aside(self, leftover: Leftover) -> None:
+        await self._engine.running(lambda api: freeze_all(api, leftover.containers))
+        self._inputs.close(leftover.containers)
+
+    async def aside(self, *, installation: str) -> list[Leftover]:
+        marks = [f"errand.installation={installation}"]
+        found = await self._engine.running(lambda api: _frozen(api, marks))
+        return [
+            Leftover(run=RunKey(task=task, fence=fence), host=host, containers=tuple(sorted(names)))
+            for (host, task, fence), names in sorted(found.items())
+        ]
+
     async def discard(self, leftover: Leftover) -> None:
         volumes = specs.volume_names(leftover.run)
         await self._engine.running(
@@ -84,11 +96,28 @@ class DockerBackend:
 def _labelled(api: docker.APIClient, marks: list[str]) -> dict[tuple[str, int], list[str]]:
     """Names of containers by task and fence; a run of which only volumes are left has none."""
     found: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    aside = {(task, fence) for _, task, fence in _frozen(api, marks)}
     for container in api.containers(all=True, filters={"label": marks}):
-        found[_key(container["Labels"])].append(container["Names"][0].removeprefix("/"))
+        if not is_aside(name := _name(container)):
+            found[_key(container["Labels"])].append(name)
     for volume in api.volumes(filters={"label": marks})["Volumes"] or []:
-        found.setdefault(_key(volume["Labels"]), [])
+        if (key := _key(volume["Labels"])) not in aside:
+            found.setdefault(key, [])
     return dict(found)
+
+
+def _frozen(api: docker.APIClient, marks: list[str]) -> dict[tuple[str, str, int], list[str]]:
+    """Names of containers that were set aside, by host, task and fence."""
+    found: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
+    for container in api.containers(all=True, filters={"label": marks}):
+        if is_aside(name := _name(container)):
+            labels = container["Labels"]
+            found[labels["errand.host"], *_key(labels)].append(name)
+    return dict(found)
+
+
+def _name(container: dict[str, Any]) -> str:
+    return str(container["Names"][0]).removeprefix("/")
 
 
 def _key(labels: dict[str, Any]) -> tuple[str, int]:

@@ -21,6 +21,7 @@ from runner.errors import SandboxStartError
 
 log = structlog.get_logger()
 
+_ASIDE: Final = "aside-"
 _REMOVE_SECONDS: Final = 20.0
 _LOOK_AGAIN_SECONDS: Final = 0.05
 OURS: Final = ("errand.installation", "errand.task", "errand.fence", "errand.role")
@@ -70,6 +71,23 @@ def remove_all(api: docker.APIClient, *, containers: Iterable[str], volumes: Ite
         removal.result()
     for volume in volumes:
         remove_volume(api, volume)
+
+
+def is_aside(name: str) -> bool:
+    """A container of this name was set aside."""
+    return name.startswith(_ASIDE)
+
+
+def freeze_all(api: docker.APIClient, names: Iterable[str]) -> None:
+    """Pause containers, and give them names that no run will have. Paused already, or gone, is fine."""
+    for name in names:
+        try:
+            state = api.inspect_container(name)["State"]
+            if state["Running"] and not state["Paused"]:
+                api.pause(name)
+            api.rename(name, f"{_ASIDE}{name}")
+        except NotFound:
+            continue
 
 
 def remove_container(api: docker.APIClient, name: str) -> None:

@@ -47,11 +47,24 @@ async def test_another_host_is_told_that_it_is_taken(redis: Redis) -> None:
     assert await Leases(redis, host="h2").mine() == set()
 
 
-@pytest.mark.parametrize("fence", [1, 3])
-async def test_another_fence_is_stale(redis: Redis, fence: int) -> None:
+async def test_an_earlier_fence_is_stale(redis: Redis) -> None:
     await known(redis)
-    claim = await Leases(redis, host="h1").claim(RunKey(task="t1", fence=fence))
+    claim = await Leases(redis, host="h1").claim(RunKey(task="t1", fence=1))
     assert claim.standing is Standing.STALE
+
+
+async def test_a_later_fence_than_redis_knows_is_unknown(redis: Redis) -> None:
+    """Redis may have come back with old data; what it had forgotten goes on."""
+    await known(redis)
+    claim = await Leases(redis, host="h1").claim(RunKey(task="t1", fence=3))
+    assert claim.standing is Standing.UNKNOWN
+
+
+async def test_a_run_that_was_disowned_is_nobodys(redis: Redis) -> None:
+    await set_fields(redis, keys.task("t1"), {"disowned:3": 1})
+    leases = Leases(redis, host="h1")
+    assert (await leases.claim(RunKey(task="t1", fence=3))).standing is Standing.DISOWNED
+    assert (await leases.claim(RunKey(task="t1", fence=2))).standing is Standing.UNKNOWN
     assert not await redis.exists(keys.lease("t1"))
 
 

@@ -54,6 +54,20 @@ async def test_ensure_twice_makes_one_sandbox(rig: Rig) -> None:
     assert [found.kind for found in await whole(sandbox, "agent")].count("ready") == 1
 
 
+async def test_what_is_set_aside_is_kept_and_is_no_leftover(rig: Rig) -> None:
+    sandbox = rig.backend.open(rig.spec())
+    await sandbox.ensure()
+    (found,) = await rig.backend.leftovers(installation=rig.installation, host="here")
+    await rig.backend.set_aside(found)
+    await rig.backend.set_aside(found)
+    assert await rig.backend.leftovers(installation=rig.installation, host="here") == []
+    (aside,) = await rig.backend.aside(installation=rig.installation)
+    assert (aside.run, aside.host, len(aside.containers)) == (found.run, "here", 3)
+    assert not set(aside.containers) & set(found.containers)
+    await rig.backend.discard(aside)
+    assert await rig.backend.aside(installation=rig.installation) == []
+
+
 @pytest.mark.parametrize("made", [("acceptor",), ("acceptor", "gateway"), ROLES])
 async def test_ensure_completes_what_a_crash_left(rig: Rig, made: tuple[Role, ...]) -> None:
     spec = rig.spec()

@@ -13,9 +13,11 @@ import pytest
 
 from runner.docker import spec as specs
 from runner.docker.containers import make_container, make_volume
+from runner.docker.sandbox import DockerSandbox
+from runner.engine import Engine
 from runner.errors import NotEquippedError, SandboxStartError
 from runner.inside.trust import TRUST_ENV
-from runner.sandbox import Sandbox
+from runner.sandbox import Sandbox, SandboxSpec
 from tests.support.docker_host import (
     IMAGE_SECONDS,
     default_image,
@@ -283,6 +285,28 @@ async def test_a_container_that_differs_from_its_specification_is_removed(rig: D
         await rig.backend.open(spec).ensure()
     names = labelled(engine.api(), rig.installation)
     assert f"/{wanted.name}" not in names
+
+
+async def test_a_sandbox_of_an_earlier_version_is_adopted_as_it_is(rig: DockerRig) -> None:
+    spec = rig.spec()
+    now = rig.backend.open(spec)
+    engine = now._engine
+    earlier = DockerSandbox(
+        spec, engine=engine, inputs=now._inputs, image=rig.image, version="of-last-month",
+        masks=now._masks,
+    )  # fmt: skip
+    await earlier.ensure()
+    ids = _ids(engine, spec)
+    await now.ensure()
+    assert _ids(engine, spec) == ids
+    assert (await run_inside(now, "echo", "hello"))["tail"] == "hello\n"
+    [found] = await rig.backend.leftovers(installation=rig.installation, host="here")
+    await rig.backend.discard(found)
+
+
+def _ids(engine: Engine, spec: SandboxSpec) -> list[str]:
+    names = [specs.container_name(spec.run, role) for role in specs.ROLES]
+    return [str(engine.api().inspect_container(name)["Id"]) for name in names]
 
 
 async def test_a_container_of_somebody_else_with_our_name_is_left_alone(rig: DockerRig) -> None:

@@ -8,7 +8,7 @@ import pytest
 import stamina
 from pydantic import SecretStr
 
-from runner.errors import ServeUnavailableError, StaleRunError
+from runner.errors import ServeUnavailableError, StaleRunError, UnknownRunError
 from runner.protocol import RunKey
 from runner.serve_client import ServeClient
 from tests.support.agent_container import RUN, a_launch
@@ -45,10 +45,13 @@ async def test_a_launch_is_fetched_with_the_token() -> None:
     assert seen[0].headers["Authorization"] == "Bearer secret"
 
 
-@pytest.mark.parametrize("status", [404, 409])
-async def test_a_run_that_is_not_current_is_stale(status: int) -> None:
-    with pytest.raises(StaleRunError):
+@pytest.mark.parametrize(("status", "kind"), [(404, UnknownRunError), (409, StaleRunError)])
+async def test_a_run_that_is_not_current_is_stale_or_unknown(
+    status: int, kind: type[StaleRunError]
+) -> None:
+    with pytest.raises(StaleRunError) as refused:
         await client(lambda _: httpx.Response(status)).access(RUN, "acme/web")
+    assert type(refused.value) is kind
 
 
 async def test_no_answer_and_server_errors_are_tried_again() -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from typing_extensions import override
 
 from runner import keys
+from runner.lease import Claim, Leases, Standing
 from runner.protocol import (
     Asked,
     Brokered,
@@ -179,6 +181,63 @@ async def test_a_fence_that_serve_calls_stale_starts_nothing(site: Site) -> None
     site.serve.stale.add(f"/worker/runs/{RUN.task}/1")
     await followed(site, site.live(RUN))
     assert site.backend.sent == []
+    await nothing_is_left(site)
+
+
+async def test_a_run_that_the_database_does_not_know_is_set_aside(site: Site) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(site.live(RUN).follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        await site.tell(RUN.task, **{f"disowned:{RUN.fence}": 1})
+    [aside] = await site.backend.aside(installation="test")
+    assert (aside.run, aside.host) == (RUN, "h1")
+    assert await site.backend.leftovers(installation="test", host="h1") == []
+    assert (site.root / "h1" / "aside" / f"{RUN.task}-1" / "transcript").exists()
+    assert not (site.root / "h1" / "runs" / f"{RUN.task}-1").exists()
+    assert await site.station().leases.mine() == set()
+    assert not any(r.event.kind == "finished" for r in site.records)
+
+
+async def test_a_run_that_serve_does_not_know_at_its_end_is_set_aside(site: Site) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(site.live(RUN).follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        site.serve.launches.clear()
+        answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "end_turn"}}
+        site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+    [aside] = await site.backend.aside(installation="test")
+    assert aside.run == RUN
+
+
+class NotedLeases(Leases):
+    """Remembers what every claim answered."""
+
+    def __init__(self, redis: Redis, *, host: str) -> None:
+        super().__init__(redis, host=host)
+        self.standings: list[Standing] = []
+
+    @override
+    async def claim(self, run: RunKey) -> Claim:
+        claim = await super().claim(run)
+        self.standings.append(claim.standing)
+        return claim
+
+
+async def test_an_old_redis_ends_no_run_that_is_newer(site: Site) -> None:
+    launch = await site.launch(a_launch(run=RunKey(task=RUN.task, fence=2), agent="mender"))
+    site.container.hangs = {"session/prompt"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        leases = NotedLeases(site.redis, host="h1")
+        group.create_task(site.live(launch.run, leases=leases).follow())
+        await until(lambda: bool(site.lines(launch.run) > 8))
+        await site.tell(RUN.task, fence=1)
+        await until(lambda: leases.standings[-2:] == [Standing.UNKNOWN] * 2)
+        assert site.lines(launch.run) > 8
+        await site.tell(RUN.task, fence=2, state="done")
     await nothing_is_left(site)
 
 

@@ -1,8 +1,10 @@
 """A host's worker: launches from a real queue, and everything that bears its name."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from typing_extensions import override
 
+from bot.work_metrics import WorkMetrics
 from runner import keys
 from runner.identity import DataDirTakenError, host_name, sole_worker
+from runner.lease import Leases
 from runner.mirror import Checkout, Mirrors
 from runner.protocol import Command, Finished, Launch, RunKey
 from runner.serve_client import GitAccess
@@ -180,6 +184,86 @@ async def test_a_full_host_takes_no_more(site: Site, valkey: ValkeyServer) -> No
         await until(lambda: ended(site, other.run))
     starts = [r for r in site.records if r.event.kind == "started"]
     assert [r.run for r in starts] == [RUN, other.run]
+
+
+async def test_a_host_that_drains_ends_what_it_has_and_takes_nothing(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    other = a_launch(run=RunKey(task="02jz", fence=1), agent="mender", branch="errand/02jz-x")
+    await site.launch()
+    await site.launch(other)
+    site.container.hangs = {"session/prompt"}
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await until(lambda: site.lines(RUN) > 8)
+    await push(valkey, other.run)
+    draining = Shift(replace(a_config(site.root, valkey), drain=True), site.station())
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        applying = group.create_task(site.apply())
+        working = group.create_task(draining.run())
+        await until_announced(site.redis)
+        said = json.loads(await site.redis.get(keys.host("h1")))
+        assert (said["free"], said["draining"]) == (0, True)
+        answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "end_turn"}}
+        site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+        await working
+        applying.cancel()
+    assert site.finished().changed
+    assert site.lines(RUN) == 0
+    assert await site.redis.zcard(keys.run_queue("default")) == 1
+
+
+async def test_a_drain_that_is_ended_leaves_its_runs_at_work(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await until(lambda: site.lines(RUN) > 8)
+    draining = Shift(replace(a_config(site.root, valkey), drain=True), site.station())
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        working = group.create_task(draining.run())
+        await until_announced(site.redis)
+        working.cancel()
+    assert site.lines(RUN) > 8
+    assert not ended(site)
+
+
+async def test_a_host_without_runs_is_drained_at_once(site: Site, valkey: ValkeyServer) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        await Shift(replace(a_config(site.root, valkey), drain=True), site.station()).run()
+
+
+async def test_what_happens_on_a_host_is_counted(site: Site, valkey: ValkeyServer) -> None:
+    await site.launch()
+    metrics = WorkMetrics()
+    shift = Shift(a_config(site.root, valkey), site.station(meter=metrics))
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(shift.run()), group.create_task(site.apply())]
+        await push(valkey, RUN)
+        await until(lambda: ended(site))
+        for task in tasks:
+            task.cancel()
+    sample = metrics.registry.get_sample_value
+    assert sample("errand_work_launches_total", {"standing": "live"}) == 1
+    assert sample("errand_work_runs_total", {"outcome": "done"}) == 1
+    assert sample("errand_work_sandbox_start_seconds_count") == 1
+    assert sample("errand_work_slots") == 4
+
+
+async def test_a_lease_that_redis_does_not_renew_is_counted(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    metrics = WorkMetrics()
+    await site.launch()
+    await valkey.kill()
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        claiming = group.create_task(Leases(site.redis, host="h1", meter=metrics).claim(RUN))
+        sample = metrics.registry.get_sample_value
+        await until(lambda: bool(sample("errand_work_renewals_failed_total")))
+        await valkey.start()
+        assert (await claiming).standing == "live"
 
 
 async def test_a_command_reaches_its_run(site: Site, valkey: ValkeyServer) -> None:

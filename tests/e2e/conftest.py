@@ -181,6 +181,10 @@ class Team:
         found: list[dict[str, Any]] = answer.json()
         return found
 
+    async def metrics(self) -> str:
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"{self.errand.url}/metrics")).text
+
     async def ends(self, ts: str, *, seconds: float = 60) -> TaskRow:
         """The task has ended, and its last word and reaction are in the thread."""
         task = await self.errand.ended(seconds=seconds)

@@ -1,4 +1,7 @@
-"""kill -9 of either process in the middle of a run."""
+"""The end of either process in the middle of a run, by kill -9 or as an operator ends it."""
+
+import asyncio
+import signal
 
 import pytest
 
@@ -41,18 +44,24 @@ async def ends_well(team: Team, thread: str, agent: list[str]) -> None:
     await team.errand.cleaned_up()
 
 
-async def test_a_killed_worker_comes_back_to_the_same_container(team: Team) -> None:
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
+async def test_a_worker_that_ended_comes_back_to_the_same_container(
+    team: Team, by: signal.Signals
+) -> None:
     thread = await team.mention(SLOW)
     await begun(team)
     agent = team.errand.containers(role="agent")
-    team.errand.kill("work")
+    team.errand.kill("work", by=by)
     team.errand.start("work")
     assert team.errand.containers(role="agent") == agent
     await ends_well(team, thread, agent)
 
 
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
 @pytest.mark.parametrize("moment", ["at-once", "mid-turn", "at-the-end"])
-async def test_a_killed_serve_loses_and_doubles_nothing(team: Team, moment: str) -> None:
+async def test_a_serve_that_ended_loses_and_doubles_nothing(
+    team: Team, moment: str, by: signal.Signals
+) -> None:
     thread = await team.mention(SLOW)
     if moment != "at-once":
         await begun(team)
@@ -62,8 +71,52 @@ async def test_a_killed_serve_loses_and_doubles_nothing(team: Team, moment: str)
             return "line-60" in await lines_seen(team)
 
         await until(last_line, seconds=40, what="the agent is nearly done")
-    team.errand.kill("serve")
+    team.errand.kill("serve", by=by)
     team.errand.start("serve")
     await team.errand.answers()
     agent = team.errand.containers(role="agent") or ["gone already"]
     await ends_well(team, thread, agent)
+
+
+async def test_a_drained_host_ends_its_runs_and_takes_no_more(team: Team) -> None:
+    thread = await team.mention(SLOW)
+    await begun(team)
+    agent = team.errand.containers(role="agent")
+    assert team.errand.kill("work", by=signal.SIGTERM) == 0
+    team.errand.start("work", "--drain")
+    draining = team.errand.processes["work"]
+    assert await asyncio.to_thread(draining.wait, 60) == 0
+    await ends_well(team, thread, agent)
+    await team.mention("echo hello")
+
+    async def queued() -> bool:
+        return "errand_launches_waiting 1.0" in await team.metrics()
+
+    await until(queued, seconds=20, what="the next launch waits for another host")
+
+
+async def test_what_a_restored_database_does_not_know_is_set_aside(team: Team) -> None:
+    backup = str(team.errand.root / "b.tar.gz")
+    assert team.errand.cli("backup", backup).returncode == 0
+    await team.mention(SLOW)
+    await begun(team)
+    agent = team.errand.containers(role="agent")
+    team.errand.kill("serve", by=signal.SIGTERM)
+    for name in ("errand.db", "errand.db-wal", "errand.db-shm", "worker.token"):
+        (team.errand.data / name).unlink(missing_ok=True)
+    team.errand.kill("work", by=signal.SIGTERM)
+    done = team.errand.cli("restore", backup)
+    assert done.returncode == 0, done.stderr
+    team.errand.start("serve")
+    await team.errand.answers()
+    team.errand.start("work")
+
+    async def aside() -> bool:
+        return "aside-errand-" in team.errand.cli("aside", "list").stdout
+
+    await until(aside, seconds=60, what="the sandbox is set aside")
+    assert team.errand.containers(role="agent") == agent
+    told = team.errand.cli("doctor", "work").stdout
+    assert "errand aside remove" in told
+    assert team.errand.cli("aside", "remove", "all").returncode == 0
+    await team.errand.cleaned_up()

@@ -70,13 +70,13 @@ class Installation:
         outside = {k: v for k, v in os.environ.items() if not k.startswith("ERRAND_")}
         return outside | ours | self.settings
 
-    def start(self, name: Name) -> None:
+    def start(self, name: Name, *options: str) -> None:
         """Start it; its log goes to `<name>.log`, one after the other."""
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "policy.yml").write_text(self.policy)
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "bot", name],
+                [sys.executable, "-m", "bot", name, *options],
                 cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -95,11 +95,11 @@ class Installation:
 
         await until(healthy, seconds=30, what="`errand serve` answers")
 
-    def kill(self, name: Name) -> None:
-        """kill -9."""
+    def kill(self, name: Name, *, by: signal.Signals = signal.SIGKILL) -> int:
+        """End it, by kill -9 if nothing else is said; its exit code."""
         process = self.processes.pop(name)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(by)
+        return process.wait(20)
 
     def stop(self) -> None:
         for process in self.processes.values():

@@ -1,17 +1,20 @@
 """Commands that look, or lay a hand on a task: what they print, and where."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
+from bot.cli import COMMANDS
 from bot.states import TaskState
-from bot.store import approvals, audit, events, runs, tasks
+from bot.store import approvals, audit, events, outbox, runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import ApprovalRow, AuditEntry
 from tests.contract.cli.conftest import Place
-from tests.support.store import NOW, a_run, a_task, an_event
+from tests.support.installation import until
+from tests.support.store import NOW, a_message, a_run, a_task, an_event
 
 pytestmark = pytest.mark.timeout(120)
 ENDED = {"state": TaskState.FAILED, "fence": 1, "attempts": 1, "ended_at": NOW}
@@ -36,21 +39,7 @@ async def tasked(place: Place) -> AsyncIterator[Place]:
 def test_every_command_has_a_help_and_a_line_in_the_list(place: Place) -> None:
     done = place.errand("--help")
     assert done.returncode == 0
-    for name in (
-        "up",
-        "serve",
-        "work",
-        "demo",
-        "doctor",
-        "task",
-        "image",
-        "sandbox",
-        "egress",
-        "db",
-        "config",
-        "audit",
-        "policy",
-    ):
+    for name in COMMANDS:
         assert f"│ {name} " in done.stdout
     assert "130 Ctrl-C" in " ".join(done.stdout.split())
 
@@ -131,6 +120,92 @@ def test_a_policy_is_checked_by_the_setting_where_no_file_is_named(place: Place)
     (place.root / "p.yml").write_text("version: 1\n")
     assert place.errand("policy", "check", ERRAND_POLICY_FILE="p.yml").stdout.startswith("good: ")
     assert place.errand("policy", "check").returncode == 4
+
+
+@pytest.fixture
+async def talking(tasked: Place) -> AsyncIterator[Place]:
+    """As `tasked`, with a message that waits and one that is dead."""
+    store = Store(f"sqlite:///{tasked.data}/errand.db")
+    async with store.begin() as tx:
+        for n, words in enumerate(("waits", "dead")):
+            assert await outbox.put(tx, a_message(str(n), id=words))
+        await outbox.dead(tx, "dead", error="fake refused: too_long")
+    yield tasked
+    await store.close()
+
+
+def test_messages_are_listed_and_a_dead_one_is_tried_again(talking: Place) -> None:
+    assert [row["id"] for row in talking.json("outbox", "list")] == ["waits"]
+    [dead] = talking.json("outbox", "list", "--dead")
+    assert (dead["id"], dead["error"]) == ("dead", "fake refused: too_long")
+    assert "payload" not in dead
+    assert "too_long" in talking.errand("outbox", "list", "--dead").stdout
+    assert talking.errand("outbox", "retry", "dead").returncode == 0
+    assert {row["id"] for row in talking.json("outbox", "list")} == {"waits", "dead"}
+    assert talking.errand("outbox", "retry", "nobody").returncode == 3
+    assert talking.errand("audit", "verify").stdout == "1 rows, unbroken\n"
+
+
+def test_what_runs_where_is_shown_once_where_nobody_looks(tasked: Place) -> None:
+    seen = tasked.json("top")
+    assert [(t["task"], t["state"]) for t in seen["tasks"]] == [("01task000xyz", "queued")]
+    assert (seen["queued"], seen["hosts"]) == (1, None)
+    shown = tasked.errand("top").stdout
+    assert "1 under way" in shown
+    assert "sk000xyz  queued" in shown
+    assert "Redis can't be reached" in shown
+
+
+def test_a_task_that_has_ended_is_watched_to_its_end(tasked: Place) -> None:
+    done = tasked.errand("task", "watch", "000001")
+    assert done.returncode == 1
+    assert "failed" in done.stdout
+    assert "\x1b" not in done.stdout
+    lines = tasked.errand("task", "watch", "000001", "--json").stdout.splitlines()
+    assert [json.loads(line)["event"]["text"] for line in lines] == ["said 1"]
+
+
+async def test_a_watched_task_is_told_of_as_it_goes(tasked: Place) -> None:
+    store = Store(f"sqlite:///{tasked.data}/errand.db")
+    watching = tasked.start("task", "watch", "000xyz", "--json")
+
+    async def heard(text: str) -> None:
+        async def look() -> bool:
+            return text in tasked.log("task")
+
+        await until(look, seconds=30, what=f"{text} is told")
+
+    async with store.begin() as tx:
+        await events.insert(tx, an_event("01task000xyz", 1), now=NOW)
+    await heard("said 1")
+    async with store.begin() as tx:
+        await events.insert(tx, an_event("01task000xyz", 2), now=NOW)
+    await heard("said 2")
+    async with store.begin() as tx:
+        stopped, queued = TaskState.STOPPED, [TaskState.QUEUED]
+        await tasks.move(tx, "01task000xyz", to=stopped, old=queued, changed_at=NOW)
+    assert await asyncio.to_thread(watching.wait, 30) == 1
+    assert [json.loads(line)["seq"] for line in tasked.log("task").splitlines()] == [1, 2]
+    await store.close()
+
+
+def test_a_backup_is_restored_elsewhere(tasked: Place) -> None:
+    file = str(tasked.root / "b.tar.gz")
+    made = tasked.json("backup", file)
+    assert made["live"] == ["01task000xyz"]
+    again = tasked.errand("backup", file)
+    assert (again.returncode, "name another file" in again.stderr) == (4, True)
+    over = tasked.errand("restore", file)
+    assert (over.returncode, "there are data already" in over.stderr) == (4, True)
+    elsewhere = {"ERRAND_DATA_DIR": str(tasked.root / "e")}
+    assert tasked.errand("restore", file, **elsewhere).returncode == 0
+    found = {task["id"] for task in tasked.json("task", "list", **elsewhere)}
+    assert found == {"01task000001", "01task000xyz"}
+
+
+def test_a_database_that_its_own_tools_restored_is_noted_as_such(tasked: Place) -> None:
+    assert tasked.errand("restored").returncode == 0
+    assert tasked.errand("audit", "verify").stdout == "1 rows, unbroken\n"
 
 
 @pytest.fixture

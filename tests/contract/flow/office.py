@@ -14,6 +14,7 @@ from bot.desk import Desk
 from bot.intake import Intake, Signal
 from bot.outbox import Outbox
 from bot.pages import PageLinks
+from bot.standing import Standing
 from bot.states import TaskState
 from bot.store import audit, commands, outbox, runs, tasks
 from bot.store.engine import Store
@@ -61,9 +62,11 @@ class Office:
     commanded: Signal = field(default_factory=Signal)
     finished: Signal = field(default_factory=Signal)
     intake: Intake = field(init=False)
+    standing: Standing = field(init=False)
     _heard: int = 0
 
     def __post_init__(self) -> None:
+        self.standing = Standing(store=self.store, now=self.clock.now)
         self.intake = Intake(store=self.store, arrived=self.arrived, now=self.clock.now)
 
     @property
@@ -86,6 +89,7 @@ class Office:
             store=self.store,
             channels=self.channels,
             spoken=self.spoken,
+            standing=self.standing,
             now=self.clock.now,
         )
 

@@ -78,6 +78,7 @@ class Press:
             root=self.root / "publish",
             finished=self.office.finished,
             spoken=self.office.spoken,
+            standing=self.office.standing,
             now=self.office.clock.now,
         )
 

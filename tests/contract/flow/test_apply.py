@@ -157,11 +157,22 @@ async def test_an_event_that_the_database_refuses_blocks_nothing(yard: Yard, seq
     assert row.view["said"] == "fine"
 
 
-async def test_an_event_of_an_unknown_task_blocks_nothing(yard: Yard) -> None:
+async def test_a_run_that_sql_does_not_know_is_disowned_and_blocks_nothing(yard: Yard) -> None:
     run = await yard.running()
     await yard.tell(RunKey(task="01nobody", fence=1), Said(text="hello"))
     await yard.tell(run, done())
     assert (await yard.office.task()).state is TaskState.PUBLISHING
+    assert await yard.host.claim(RunKey(task="01nobody", fence=1)) is Standing.DISOWNED
+    assert not await yard.redis.xlen(keys.EVENTS)
+
+
+async def test_a_later_run_than_sql_knows_is_disowned_and_the_known_one_is_not(yard: Yard) -> None:
+    run = await yard.running()
+    later = RunKey(task=run.task, fence=run.fence + 1)
+    await yard.tell(later, Said(text="from after the backup"))
+    assert await yard.host.claim(later) is Standing.DISOWNED
+    assert await yard.host.claim(run) is Standing.LIVE
+    assert (await yard.office.task()).fence == run.fence
 
 
 async def test_changes_that_were_handed_in_are_published(yard: Yard) -> None:

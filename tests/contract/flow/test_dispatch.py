@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from bot.bus import Bus
+from bot.restored import note_restored
 from bot.states import TaskState
 from bot.store import commands
 from bot.store.rows import CommandRow
@@ -19,7 +20,7 @@ from runner import keys
 from runner.lease import Standing
 from runner.protocol import CommandSeen, HostOpening, RunKey, Said
 from tests.contract.flow.office import Office
-from tests.contract.flow.yard import ScriptedHost, Yard, done
+from tests.contract.flow.yard import GRACE, ScriptedHost, Yard, done
 from tests.support.builders import NOW, POLICY
 from tests.support.site import until
 from tests.support.valkey import ValkeyServer
@@ -371,3 +372,23 @@ async def test_an_outage_of_redis_does_not_end_the_loops(
                 task.cancel()
     assert (await office.task()).state is TaskState.STARTING
     await impatient.close()
+
+
+async def test_a_lease_that_sql_does_not_know_is_set_aside_after_a_grace(yard: Yard) -> None:
+    """The database was restored from a copy of before the task."""
+    stranger = RunKey(task="01stranger", fence=4)
+    await yard.bus.restore(stranger)
+    assert await yard.host.claim(stranger) is Standing.LIVE
+    await yard.dispatcher.reconcile()
+    assert await yard.host.claim(stranger) is Standing.LIVE
+    yard.office.clock.forward(GRACE)
+    await yard.dispatcher.reconcile()
+    assert await yard.host.claim(stranger) is Standing.DISOWNED
+
+
+async def test_no_number_of_a_run_is_given_twice_after_a_restore(yard: Yard) -> None:
+    async with yard.office.store.begin() as tx:
+        assert await note_restored(tx) == 1
+    await yard.office.hear("acme/web fix it")
+    await yard.dispatcher.dispatch()
+    assert (await yard.office.task()).fence == 1001

@@ -8,8 +8,9 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from bot.outbox import AUTH_SECONDS, LEASE_SECONDS, MAX_TRIES, SETTLE_SECONDS, auth_pause
+from bot.outbox import LEASE_SECONDS, MAX_TRIES, SETTLE_SECONDS
 from bot.said import mark, say
+from bot.standing import ASK_AGAIN_SECONDS, pause
 from bot.store import outbox
 from integrations.channel import Card, Conversation, Mark, Notice, Reply
 from integrations.errors import (
@@ -188,7 +189,7 @@ async def test_a_refused_credential_keeps_every_message(office: Office) -> None:
     office.channel.fail(AuthError("fake", "revoked"), times=3)
     await tell(office, "hello")
     await tried(office, MAX_TRIES)
-    await keep_sending(office, AUTH_SECONDS[-1])
+    await keep_sending(office, ASK_AGAIN_SECONDS[-1])
     assert await office.notices() == ["hello"]
 
 
@@ -202,9 +203,9 @@ async def test_a_credential_that_is_soon_put_right_is_soon_used(office: Office) 
     assert 15 <= passed <= 16
 
 
-@pytest.mark.parametrize(("tries", "seconds"), [(0, 5), (1, 5), (2, 10), (5, 60), (9999, 60)])
-def test_a_refused_credential_is_tried_less_and_less_often(tries: int, seconds: float) -> None:
-    assert auth_pause(tries) == seconds
+@pytest.mark.parametrize(("refusals", "seconds"), [(0, 5), (1, 5), (2, 10), (5, 60), (9999, 60)])
+def test_a_refused_credential_is_tried_less_and_less_often(refusals: int, seconds: float) -> None:
+    assert pause(refusals) == seconds
 
 
 async def test_what_does_not_go_out_for_a_day_is_dead(office: Office) -> None:

@@ -41,7 +41,11 @@ async def outbox(office: Office, api: SlackApi) -> AsyncIterator[Outbox]:
         clock=office.clock.seconds,
     )
     yield Outbox(
-        store=office.store, channels={"slack": channel}, spoken=office.spoken, now=office.clock.now
+        store=office.store,
+        channels={"slack": channel},
+        spoken=office.spoken,
+        standing=office.standing,
+        now=office.clock.now,
     )
     await channel.close()
 

@@ -102,10 +102,12 @@ async def test_an_unknown_task_is_not_found(api: Desk, method: str, rest: str) -
 
 
 @pytest.mark.parametrize(("method", "rest"), ROUTES)
-@pytest.mark.parametrize("fence", [0, 2])
-async def test_another_fence_is_refused(api: Desk, method: str, rest: str, fence: int) -> None:
+@pytest.mark.parametrize(("fence", "status"), [(0, 409), (2, 404)])
+async def test_another_fence_is_refused_and_a_later_one_not_known(
+    api: Desk, method: str, rest: str, fence: int, status: int
+) -> None:
     answer = await api.client.request(method, api.path(rest, fence=fence), headers=api.headers)
-    assert answer.status_code == 409
+    assert answer.status_code == status
 
 
 @pytest.mark.parametrize(("method", "rest"), ROUTES)

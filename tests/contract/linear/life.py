@@ -17,6 +17,7 @@ from bot.intake import Intake, Signal
 from bot.outbox import Outbox
 from bot.pages import PageLinks
 from bot.said import show_card
+from bot.standing import Standing
 from bot.states import TaskState
 from bot.store import inbox, outbox, tasks
 from bot.store.engine import Store
@@ -93,7 +94,10 @@ class Life:
             pages=PageLinks(public_url=PAGE, secret=SecretStr("secret")),
             arrived=self.intake.arrived, queued=Signal(), commanded=Signal(),
         )  # fmt: skip
-        self.outbox = Outbox(store=self.store, channels=channels, spoken=spoken, now=now)
+        self.outbox = Outbox(
+            store=self.store, channels=channels, spoken=spoken,
+            standing=Standing(store=self.store, now=now), now=now,
+        )  # fmt: skip
 
     async def settle(self) -> None:
         """Let everything have its turn until nothing waits any more."""

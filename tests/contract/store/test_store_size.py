@@ -14,6 +14,7 @@ from bot.store import (
     commands,
     cursors,
     events,
+    figures,
     followers,
     inbox,
     outbox,
@@ -35,6 +36,7 @@ CALLS: dict[str, Call] = {
     "inbox.new": lambda c: inbox.new(c, limit=10),
     "inbox.finish": lambda c: inbox.finish(c, 1, state="done"),
     "inbox.backlog": inbox.backlog,
+    "inbox.prune": lambda c: inbox.prune(c, before=at(5000), after=0, limit=10),
     "tasks.get": lambda c: tasks.get(c, TASK),
     "tasks.for_conversation": lambda c: tasks.for_conversation(c, HERE),
     "tasks.listing": tasks.listing,
@@ -49,6 +51,8 @@ CALLS: dict[str, Call] = {
     "runs.get": lambda c: runs.get(c, TASK, 1),
     "runs.of_task": lambda c: runs.of_task(c, TASK),
     "runs.update": lambda c: runs.update(c, TASK, 1, reason="why"),
+    "events.first_task": lambda c: events.first_task(c, after=""),
+    "events.prune": lambda c: events.prune(c, TASK, limit=10),
     "events.of_task": lambda c: events.of_task(c, TASK),
     "events.of_task of a run": lambda c: events.of_task(c, TASK, fence=1),
     "outbox.claim": lambda c: outbox.claim(c, **SENDING),
@@ -64,6 +68,8 @@ CALLS: dict[str, Call] = {
     "commands.mark_sent": lambda c: commands.mark_sent(c, ["1", "2"], NOW),
     "commands.finish": lambda c: commands.finish(c, "1"),
     "commands.finish_all": lambda c: commands.finish_all(c, TASK),
+    "cursors.starting": lambda c: cursors.starting(c, "stopped:"),
+    "figures.look": figures.look,
     "tasks.for_item": lambda c: tasks.for_item(c, "ENG-1", repo="acme/web"),
     "tasks.waiting": lambda c: tasks.waiting(c, limit=9),
     "inbox.raw": lambda c: inbox.raw(c, limit=9),
@@ -75,9 +81,13 @@ CALLS: dict[str, Call] = {
     "cursors.get": lambda c: cursors.get(c, "slack"),
     "audit.of_task": lambda c: audit.of_task(c, TASK),
     "audit.verify": audit.verify,
+    "audit.checkpoint": audit.checkpoint,
+    "audit.oldest": lambda c: audit.oldest(c, before=NOW, limit=10),
 }
 READ_FROM_ONE_END = {
     "SCAN inbox USING INDEX ix_inbox_new",
+    "SCAN inbox USING INDEX ix_inbox_dead",
+    "SCAN outbox USING INDEX ix_outbox_dead",
     "SCAN inbox USING INDEX ix_inbox_raw",
     "SCAN CONSTANT ROW",
     "SCAN outbox USING INDEX ix_outbox_pending",
@@ -85,6 +95,7 @@ READ_FROM_ONE_END = {
     "SCAN task USING INDEX ix_task_created_at_id",
     "SCAN task USING COVERING INDEX ix_task_state_created_at_id",
     "SCAN audit",
+    "SCAN audit_checkpoint USING INDEX sqlite_autoindex_audit_checkpoint_1",
 }
 """Whole indices, read in order up to the limit or because all of it is asked for."""
 
