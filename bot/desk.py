@@ -25,7 +25,7 @@ from bot.quiet import is_muted, mute
 from bot.record import record
 from bot.said import status_text
 from bot.starts import Asked, Starts, question_key
-from bot.states import IN_SANDBOX, TERMINAL, IllegalMoveError, TaskState
+from bot.states import IN_SANDBOX, LIVE, TERMINAL, IllegalMoveError, TaskState
 from bot.store import commands, cursors, inbox, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError, StoreRefusedError
@@ -143,6 +143,8 @@ class Desk:
         match inbound.happening:
             case "withdrawn":
                 return await self._withdrawn(tx, inbound, task)
+            case "gone":
+                return await self._gone(tx, inbound)
             case "triggered":
                 return await self._triggered(tx, inbound, task, request)
             case "rated":
@@ -196,6 +198,19 @@ class Desk:
         command = seq_of(inbound, "stop")
         await stop_task(tx, task, by=inbound.author, command_id=command, now=self.now())
         return True
+
+    async def _gone(self, tx: AsyncConnection, inbound: Inbound) -> bool:
+        """Nobody there can see or stop it any more; what is being published is done."""
+        here = inbound.conversation
+        asked = [
+            task
+            for task in await tasks.in_states(tx, LIVE - {TaskState.PUBLISHING})
+            if (task.conversation.channel, task.conversation.team) == (here.channel, here.team)
+        ]
+        for task in asked:
+            command = f"{seq_of(inbound, 'stop')}:{task.id}"
+            await stop_task(tx, task, by=inbound.author, command_id=command, now=self.now())
+        return bool(asked)
 
     async def _triggered(
         self,

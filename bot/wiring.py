@@ -127,7 +127,8 @@ def open_slack(
         else OneWorkspace(SlackClient(config))
     )
     front = HouseFront(store=store, in_force=in_force)
-    return SlackChannel(config, front=front, workspaces=workspaces)
+    tickets = settings.linear is not None
+    return SlackChannel(config, front=front, workspaces=workspaces, tickets=tickets)
 
 
 def open_linear(settings: Settings, store: Store) -> LinearChannel | None:

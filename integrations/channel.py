@@ -44,7 +44,7 @@ class Suggestion(_Value):
     confidence: float = Field(ge=0, le=1)
 
 
-Happening = Literal["said", "triggered", "withdrawn", "corrected", "rated"]
+Happening = Literal["said", "triggered", "withdrawn", "gone", "corrected", "rated"]
 Standing = Literal["", "unknown", "guest", "outsider", "bot"]
 
 
@@ -70,7 +70,8 @@ class Inbound(_Value):
     received_at: datetime
     happening: Happening = "said"
     """`triggered`: nobody spoke, but a label or state was set that a policy may take as a request. `withdrawn`: what
-    asked for the work was taken back (unassigned, cancelled): it stops, whatever the text. `corrected`: what was said
+    asked for the work was taken back (unassigned, cancelled): it stops, whatever the text. `gone`: the bot was taken
+    out of the whole workspace (`conversation.team`): all that was asked for there stops. `corrected`: what was said
     before in `message_id` now reads so. `rated`: how somebody liked the last word, `good` or `bad`."""
     corrects: str = ""
     """The semantic key of what was said before, where this corrects it."""

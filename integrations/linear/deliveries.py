@@ -6,7 +6,7 @@ from datetime import datetime
 import structlog
 
 from integrations.channel import Receive
-from integrations.linear.events import Arrival, parse_event, read_envelope
+from integrations.linear.events import Arrival, gone, parse_event, read_envelope
 from integrations.linear.payloads import Envelope
 from integrations.linear.sessions import Sessions
 from integrations.linear.workspaces import Workspaces
@@ -36,6 +36,8 @@ class Deliveries:
             )
             return
         if envelope.revokes:
+            # Stored first: once the tokens are gone, we would not know whose it is if it came again.
+            await self._receive(gone(envelope, delivery_id=delivery_id, at=at))
             await self._workspaces.drop(envelope.organization_id)
             return
         inbound = parse_event(

@@ -89,6 +89,23 @@ def parse_event(payload: Mapping[str, object], arrival: Arrival) -> Inbound | No
             return None
 
 
+def gone(envelope: Envelope, *, delivery_id: str, at: datetime) -> Inbound:
+    """An admin has taken the app out of the workspace."""
+    team = envelope.organization_id
+    return Inbound(
+        event_id=delivery_id,
+        semantic_key=f"gone:{delivery_id}",
+        conversation=Conversation(channel=NAME, team=team, place="", thread=""),
+        message_id=team,
+        author=AUTOMATION,
+        author_name="an automation",
+        text="",
+        addressed=False,
+        received_at=at,
+        happening="gone",
+    )
+
+
 def _read(shape: type[ReadT], payload: Mapping[str, object]) -> ReadT:
     try:
         return shape.model_validate(payload)

@@ -53,11 +53,14 @@ class SlackChannel:
         *,
         front: Front,
         workspaces: Workspaces,
+        tickets: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`tickets`: somewhere else a ticket can be made of what is asked for here."""
         self._config = config
         self._front = front
         self._workspaces = workspaces
+        self._tickets = tickets
         self._caller = SlackClient(config)
         """Asks for Socket Mode's addresses, for which the app itself has a token."""
         self._sessions = Sessions()
@@ -153,13 +156,13 @@ class SlackChannel:
         """With the newer blocks; where Slack refuses them nothing was said, so that the older ones may follow."""
         if conversation.team not in self._plain and is_richer(reply):
             try:
-                return await send(render(reply, rich=True))
+                return await send(render(reply, rich=True, tickets=self._tickets))
             except RejectedError as error:
                 if error.code not in BLOCK_CODES:
                     raise
                 self._plain.add(conversation.team)
                 log.info("slack_blocks_plain", team=conversation.team, error=str(error))
-        return await send(render(reply))
+        return await send(render(reply, tickets=self._tickets))
 
     async def mark(
         self, conversation: Conversation, message_id: str, mark: Mark, *, present: bool

@@ -82,11 +82,11 @@ class Rendered:
     """What did not fit, whole: goes along as a file."""
 
 
-def render(reply: Reply, *, rich: bool = False) -> Rendered:
-    """As Slack shows it; `rich` with blocks that not every workspace has."""
+def render(reply: Reply, *, rich: bool = False, tickets: bool = False) -> Rendered:
+    """As Slack shows it; `rich` with blocks that not every workspace has, `tickets` where one can be made."""
     match reply:
         case Card():
-            return _card(reply, rich=rich)
+            return _card(reply, rich=rich, tickets=tickets)
         case Notice():
             return _notice(reply)
         case Question():
@@ -122,7 +122,7 @@ def render_request(person_id: str, text: str) -> Rendered:
 def render_opening(opening: Opening) -> Rendered:
     """The message that a thread of ours begins with."""
     title = written_line(opening.title, TITLE) or "Errand"
-    text = written(opening.text, LONG_TEXT)
+    text = written(opening.text, SECTION)
     link = written(opening.link, URL) if opening.link.startswith("https://") else ""
     return Rendered(
         text=_fallback([title, text, link]),
@@ -137,7 +137,7 @@ _CHANNEL = re.compile(r"\bslack:(C[A-Z0-9]+)\b")
 """A place as policy names it: people see its name."""
 
 
-def _card(card: Card, *, rich: bool) -> Rendered:
+def _card(card: Card, *, rich: bool, tickets: bool) -> Rendered:
     title = written_line(card.title, TITLE) or "Errand"
     places = [_CHANNEL.sub(r"<#\1>", written_line(place, LINE)) for place in card_places(card)]
     state = written_line(f"{state_sign(card)} {' · '.join(state_facts(card))}", LINE)
@@ -152,15 +152,18 @@ def _card(card: Card, *, rich: bool) -> Rendered:
             top,
             *(plan if steps else []),
             *([context(below)] if below else []),
-            _controls(card),
+            _controls(card, tickets=tickets),
         ],
     )
 
 
-def _controls(card: Card) -> Block:
+def _controls(card: Card, *, tickets: bool) -> Block:
     stop = button("Stop", f"{names.SAY}.stop", value="stop", style="danger")
     details = button("Details", names.DETAILS, value=names.DETAILS)
-    return actions([stop, details] if card.live else [details])
+    issue = button("Create issue", f"{names.SAY_ONCE}.ticket", value="create issue")
+    return actions(
+        [*([stop] if card.live else []), details, *([issue] if tickets and card.live else [])]
+    )
 
 
 _STATUSES = {

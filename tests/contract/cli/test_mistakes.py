@@ -29,7 +29,7 @@ def _says(place: Place, *words: str, code: int, sentence: str, **settings: str) 
         ({"ERRAND_HTTP": "8400"}, "ERRAND_HTTP: set its parts, like ERRAND_HTTP__PORT=8400"),
         ({"ERRAND_HTTP": "port"}, "set its parts, like ERRAND_HTTP__PORT=8400"),
         ({"ERRAND_REDIS_URL": "localhost"}, "ERRAND_REDIS_URL: write redis://HOST:PORT"),
-        ({"ERRAND_SLACK__APP_TOKEN": "xapp-1"}, "ERRAND_SLACK__BOT_TOKEN is missing"),
+        ({"ERRAND_SLACK__APP_TOKEN": "xapp-1"}, "ERRAND_SLACK: set bot_token (one workspace)"),
     ],
 )
 def test_a_wrong_setting_is_named(place: Place, settings: dict[str, str], sentence: str) -> None:

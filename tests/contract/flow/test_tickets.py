@@ -124,6 +124,28 @@ async def test_a_withdrawal_of_nothing_is_nothing(office: Office) -> None:
     assert office.channel.posted == []
 
 
+@pytest.mark.parametrize(
+    ("state", "after"),
+    [
+        (TaskState.QUEUED, TaskState.STOPPED),
+        (TaskState.RUNNING, TaskState.STOPPING),
+        (TaskState.PUBLISHING, TaskState.PUBLISHING),
+        (TaskState.SUCCEEDED, TaskState.SUCCEEDED),
+    ],
+)
+async def test_where_the_bot_is_taken_out_all_work_stops(
+    office: Office, state: TaskState, after: TaskState
+) -> None:
+    await ticket(office)
+    await office.put(state)
+    nowhere = HERE.model_copy(update={"place": "", "thread": ""})
+    elsewhere = nowhere.model_copy(update={"team": "another"})
+    await hear(office, "", happening="gone", conversation=elsewhere, addressed=False)
+    assert (await office.task()).state is state
+    await hear(office, "", happening="gone", conversation=nowhere, addressed=False)
+    assert (await office.task()).state is after
+
+
 async def test_a_label_starts_work_only_where_the_policy_says_so(office: Office) -> None:
     label: dict[str, Any] = {**TICKET, "happening": "triggered", "topics": ("fake:label:Errand",)}
     await hear(office, "acme/web fix it", addressed=False, **label)

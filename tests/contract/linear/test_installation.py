@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from bot.store.errors import StoreUnavailableError
 from integrations.channel import Notice
 from integrations.errors import AuthError, RejectedError, UnavailableError
 from integrations.linear.oauth import install_ticket, is_ticket
@@ -179,6 +180,8 @@ async def test_a_workspace_that_takes_the_app_out_is_named_and_waits(
     session = await fresh.delegated()
     await linear.people.revoke()
 
+    last = fresh.inbounds[-1]
+    assert (last.happening, last.conversation.team) == ("gone", linear.world.organization.id)
     assert not any("lin_" in text for text in fresh.notes.kept.values())
     [problem] = await fresh.channel.check()
     assert "Acme has taken the app out" in problem
@@ -188,6 +191,20 @@ async def test_a_workspace_that_takes_the_app_out_is_named_and_waits(
     await opened(link(fresh))
     assert await fresh.channel.check() == []
     await fresh.channel.post(fresh.conversation(session), Notice(text="Hello"), key="k1")
+
+
+async def test_tokens_are_forgotten_only_once_it_is_stored_that_the_app_is_gone(
+    fresh: Site, linear: LinearApi
+) -> None:
+    await opened(link(fresh))
+    fresh.fails = StoreUnavailableError("database is locked")
+    await linear.people.revoke()
+    [told] = linear.webhooks.named("OAuthApp/revoked")
+    assert told.answers[-1].status == 503
+    fresh.fails = None
+    assert (await linear.webhooks.send(told)).status == 200
+    assert [inbound.happening for inbound in fresh.inbounds] == ["gone"]
+    assert "taken the app out" in (await fresh.channel.check())[0]
 
 
 async def test_another_replica_learns_of_it_when_linear_refuses(
