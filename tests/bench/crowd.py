@@ -15,6 +15,7 @@ from typing_extensions import override
 from bot.intake import Signal
 from bot.outbox import Outbox
 from bot.said import mark, show_card
+from bot.standing import Standing
 from bot.states import TaskState
 from bot.store import tasks
 from bot.store.engine import Store
@@ -35,7 +36,7 @@ from tests.support.slack_payloads import SIGNING_SECRET
 
 ERRANDS = 500
 MINUTES = 2
-EVERY_SECONDS = 2.0
+EVERY_SECONDS = 5.0
 """Between two changes of one card."""
 BATCH = 50
 """Cards that change in one transaction."""
@@ -95,7 +96,12 @@ async def measure(root: Path, console: Console) -> list[Figure]:
             api_url=f"http://127.0.0.1:{slack.port}/api/",
         )
         channel = Watched(config, told)
-        outbox = Outbox(store=store, channels={"slack": channel}, spoken=Signal())
+        outbox = Outbox(
+            store=store,
+            channels={"slack": channel},
+            spoken=Signal(),
+            standing=Standing(store=store),
+        )
         try:
             await store.upgrade()
             crowd = await _begun(store)
