@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import words
 from bot.asks import to_start
+from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.store import inbox
 from bot.store.engine import Store
@@ -48,11 +49,15 @@ class Completer:
     store: Store
     channels: Mapping[str, Channel]
     trackers: Mapping[str, Tracker]
-    policy: Policy
+    in_force: InForce
     partial: Signal
     arrived: Signal
     now: Callable[[], datetime] = utc_now
     _troubles: dict[int, _Trouble] = field(default_factory=dict)
+
+    @property
+    def policy(self) -> Policy:
+        return self.in_force.policy
 
     async def run(self) -> None:
         """Complete what comes, until cancelled."""
