@@ -16,6 +16,7 @@ from sqlalchemy import (
     and_,
     case,
     exists,
+    false,
     func,
     literal,
     or_,
@@ -56,7 +57,8 @@ async def replace(
     """Put a newer version in a row's place; False if there is no row or it says the same already.
 
     A row in flight stays so, and is pending again after `sent`. A newer version does not end the wait
-    that a rate limit or the pace of edits asked for; an urgent one ends the latter.
+    that a rate limit or the pace of edits asked for; an urgent one ends the latter. What is due already
+    keeps its place in line.
     """
     rank = URGENT if urgent else NORMAL
     unsent = table.c.state.in_(UNSENT)
@@ -76,13 +78,15 @@ async def replace(
 async def claim(
     tx: AsyncConnection, *, now: datetime, lease_seconds: float, limit: int
 ) -> list[OutboxRow]:
-    """Take rows to send, the urgent and the oldest first: at most one per conversation.
+    """Take rows to send, the urgent first, then what is due for longest: at most one per conversation.
 
     Only the first waiting row of a conversation is taken, when it is due and none is in flight
-    there; so a row that waits for its next try holds back those behind it.
+    there; so a row that waits for its next try holds back those behind it. Across conversations an
+    old card that changes all the time has its turn, and no more than that.
     """
     due = _heads(select(table.c.ordinal)).where(table.c.next_at <= now)
-    chosen = due.order_by(*_order(table)).limit(limit).with_for_update(of=table, skip_locked=True)
+    in_turn = due.order_by(table.c.rank, table.c.next_at, table.c.ordinal)
+    chosen = in_turn.limit(limit).with_for_update(of=table, skip_locked=True)
     ordinals = (await tx.execute(chosen)).scalars().all()
     if not ordinals:
         return []
@@ -221,8 +225,9 @@ async def next_due(conn: AsyncConnection) -> datetime | None:
 def _next_at(now: datetime, *, urgent: bool) -> Case[Any]:
     at_once = literal(now, UtcTime)
     failed = and_(table.c.state.in_(UNSENT), table.c.tries > 0)
-    waits = failed if urgent else or_(failed, table.c.next_at > at_once)
-    return case((waits, table.c.next_at), else_=at_once)
+    in_line = and_(table.c.state == PENDING, table.c.next_at <= at_once)
+    paced = false() if urgent else table.c.next_at > at_once
+    return case((or_(failed, in_line, paced), table.c.next_at), else_=at_once)
 
 
 def _named(task: str, kind: str, seq: str) -> ColumnElement[bool]:

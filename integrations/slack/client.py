@@ -117,15 +117,6 @@ class SlackClient:
         with slack_errors():
             await self.web().chat_update(channel=channel, ts=ts, text=text, blocks=blocks)
 
-    async def whisper(
-        self, *, channel: str, thread: str, user: str, text: str, blocks: Sequence[Block]
-    ) -> None:
-        """Say something that only one person sees, until they reload."""
-        with slack_errors():
-            await self.web().chat_postEphemeral(
-                channel=channel, user=user, text=text, blocks=blocks, thread_ts=thread or None
-            )
-
     async def upload(self, *, channel: str, thread: str, name: str, text: str) -> None:
         """Put a text beside a message, as a file."""
         with slack_errors():

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-USUAL_SECONDS = 3.0
+USUAL_SECONDS = 6.0
+"""Slack allows three; this leaves room for all else in a dozen calls a minute, however busy an errand is."""
 SLOWEST_SECONDS = 60.0
 FORGET_SECONDS = 300.0
 """So long after the last complaint the usual pace is tried again."""

@@ -122,7 +122,7 @@ def render_request(person_id: str, text: str) -> Rendered:
 def render_opening(opening: Opening) -> Rendered:
     """The message that a thread of ours begins with."""
     title = written_line(opening.title, TITLE) or "Errand"
-    text = written(opening.text, LONG_TEXT)
+    text = written(opening.text, SECTION)
     link = written(opening.link, URL) if opening.link.startswith("https://") else ""
     return Rendered(
         text=_fallback([title, text, link]),

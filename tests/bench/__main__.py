@@ -1,4 +1,4 @@
-"""Measure, write `bench/results.json`, print a table. Run: python -m tests.bench [webhook|card|start|reattach|linear]…"""
+"""Measure, write `bench/results.json`, print a table. Run: python -m tests.bench [webhook|card|crowd|start|reattach|linear]…"""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import card, linear, reattach, start, webhook
+from tests.bench import card, crowd, linear, reattach, start, webhook
 from tests.bench.figures import Figure, Results
 from tests.bench.surroundings import results_of
 from tests.bench.table import table
@@ -21,6 +21,7 @@ Measure = Callable[[Path, Console], Awaitable[list[Figure]]]
 PARTS: dict[str, Measure] = {
     "webhook": webhook.measure,
     "card": card.measure,
+    "crowd": crowd.measure,
     "start": start.measure,
     "reattach": reattach.measure,
     "linear": linear.measure,

@@ -70,7 +70,6 @@ class SlackApi:
     views: list[Json] = field(default_factory=list)
     """Modals that were opened."""
     homes: dict[str, Json] = field(default_factory=dict)
-    whispers: list[Json] = field(default_factory=list)
     sessions: dict[tuple[str, str], str] = field(default_factory=dict)
     prompts: dict[str, Json] = field(default_factory=dict)
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
@@ -189,7 +188,6 @@ class SlackApi:
             "apps.connections.open": self._open,
             "views.open": self._view,
             "views.publish": self._home,
-            "chat.postEphemeral": self._whisper,
             "conversations.open": self._direct,
             "assistant.threads.setSuggestedPrompts": self._prompt,
             "agents.sessions.setStatus": self._session,
@@ -260,10 +258,6 @@ class SlackApi:
         if (problem := problem_of_view(view)) is not None:
             return {"ok": False, "error": problem}
         self.homes[str(args["user_id"])] = view
-        return {"ok": True}
-
-    def _whisper(self, args: Json) -> Json:
-        self.whispers.append(args)
         return {"ok": True}
 
     def _direct(self, args: Json) -> Json:

@@ -14,6 +14,7 @@ from integrations.channel import Conversation, Final
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
+from integrations.slack.pace import USUAL_SECONDS
 from integrations.slack.workspaces import OneWorkspace
 from integrations.testing_front import FakeFront
 from tests.contract.flow.office import Office
@@ -81,17 +82,18 @@ async def drain(outbox: Outbox) -> None:
         pass
 
 
+@pytest.mark.parametrize("apart", [5, 20])
 async def test_a_slow_slack_costs_one_update_and_the_card_ends_right(
-    office: Office, api: SlackApi, outbox: Outbox
+    office: Office, api: SlackApi, outbox: Outbox, *, apart: int
 ) -> None:
-    api.paces["chat.update"] = 5
+    api.paces["chat.update"] = apart
     task = await begun(office, api)
     for second in range(60):
         await show(office, task, f"step {second}")
         await drain(outbox)
         office.clock.forward(1)
     await end(office, task, Final(outcome="failed", text="no", person="slack:U0DANA"))
-    for _ in range(20):
+    for _ in range(2 * apart):
         await drain(outbox)
         office.clock.forward(1)
 
@@ -124,16 +126,28 @@ async def test_the_last_word_goes_before_progress(
 async def test_a_pace_that_was_too_fast_is_forgotten_after_a_while(
     office: Office, api: SlackApi, outbox: Outbox
 ) -> None:
-    api.paces["chat.update"] = 5
+    api.paces["chat.update"] = 15
     task = await begun(office, api)
-    for second in range(12):
+    for second in range(32):
         await show(office, task, f"step {second}")
         await drain(outbox)
         office.clock.forward(1)
     channel = outbox.channels["slack"]
-    assert channel.edit_seconds > 3
+    assert channel.edit_seconds > USUAL_SECONDS
     office.clock.forward(301)
-    assert channel.edit_seconds == 3
+    assert channel.edit_seconds == USUAL_SECONDS
+
+
+async def test_a_busy_errand_makes_a_dozen_calls_a_minute_at_most(
+    office: Office, api: SlackApi, outbox: Outbox
+) -> None:
+    task = await begun(office, api)
+    api.calls.clear()
+    for second in range(60):
+        await show(office, task, f"step {second}")
+        await drain(outbox)
+        office.clock.forward(1)
+    assert len(api.calls) <= 12
 
 
 async def test_where_the_channel_is_gone_the_last_word_goes_to_who_asked(

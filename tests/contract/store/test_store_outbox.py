@@ -104,6 +104,24 @@ async def test_the_urgent_overtake_what_is_not(store: Store) -> None:
         assert await _seqs(tx) == ["slow"]
 
 
+async def test_what_changes_all_the_time_does_not_keep_others_waiting(store: Store) -> None:
+    async with store.begin() as tx:
+        await outbox.put(tx, a_message(seq="1"))
+        await outbox.put(tx, a_message(seq="2", conversation=THERE, next_at=at(1)))
+        (busy,) = await _claim(tx, limit=1)
+        await _send(tx, busy, seconds=3)
+        await _replace(tx, "1", seconds=3)
+        assert await _seqs(tx, seconds=4, limit=1) == ["2"]
+
+
+async def test_a_newer_version_keeps_the_place_in_line(store: Store) -> None:
+    async with store.begin() as tx:
+        await outbox.put(tx, a_message(seq="1"))
+        await outbox.put(tx, a_message(seq="2", conversation=THERE, next_at=at(1)))
+        await _replace(tx, "1", seconds=2)
+        assert await _seqs(tx, seconds=3, limit=1) == ["1"]
+
+
 async def test_a_row_that_waits_holds_back_those_behind_it(store: Store) -> None:
     async with store.begin() as tx:
         await outbox.put(tx, a_message("1"))

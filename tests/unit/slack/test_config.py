@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,51 @@ import yaml
 from pydantic import SecretStr, ValidationError
 
 from integrations.slack import names
+from integrations.slack.arrivals import GONE
 from integrations.slack.config import EVENTS, SCOPES, SlackConfig
+from integrations.slack.events import LISTENED
+
+CODE = Path(__file__).parents[3] / "integrations" / "slack"
+HISTORIES = ("channels:history", "groups:history", "im:history", "mpim:history")
+CALLED: dict[str, tuple[str, ...]] = {
+    "agents.sessions.setStatus": ("chat:write",),
+    "apps_connections_open": (),
+    "assistant.threads.setSuggestedPrompts": ("assistant:write",),
+    "auth_test": (),
+    "chat_postMessage": ("chat:write",),
+    "chat_update": ("chat:write",),
+    "conversations.history": HISTORIES,
+    "conversations.open": ("im:write",),
+    "conversations.replies": HISTORIES,
+    "files_upload_v2": ("files:write",),
+    "oauth.v2.access": (),
+    "reactions.add": ("reactions:write",),
+    "reactions.remove": ("reactions:write",),
+    "users.info": ("users:read",),
+    "views.open": (),
+    "views.publish": (),
+}
+"""The methods that are called, each with the scopes it needs, by Slack's reference."""
+HEARD = {
+    "agent_session_stopped": "",
+    "app_context_changed": "",
+    "app_home_opened": "",
+    "app_mention": "app_mentions:read",
+    "app_uninstalled": "",
+    "message.channels": "channels:history",
+    "message.groups": "groups:history",
+    "message.im": "im:history",
+    "message.mpim": "mpim:history",
+    "reaction_added": "reactions:read",
+    "tokens_revoked": "",
+}
+BESIDES = {"commands", "files:read"}
+"""For the command and the shortcuts, and to download what is attached."""
+FAMILIES = (
+    "admin|agents|apps|assistant|auth|bookmarks|bots|calls|canvases|chat|conversations|dnd|emoji|entity|files|"
+    "functions|oauth|pins|reactions|reminders|search|stars|team|tooling|usergroups|users|views|workflows"
+)
+METHOD = re.compile(rf'"((?:{FAMILIES})\.[a-zA-Z0-9.]+)"|web\(\)\.((?:{FAMILIES})_[a-zA-Z0-9_]+)\(')
 
 MANIFEST = yaml.safe_load((Path(__file__).parents[3] / "manifest.yml").read_text())
 
@@ -16,6 +61,21 @@ def test_the_manifest_asks_for_exactly_what_the_code_uses() -> None:
 
 def test_the_manifest_subscribes_to_exactly_what_the_code_reads() -> None:
     assert MANIFEST["settings"]["event_subscriptions"]["bot_events"] == list(EVENTS)
+
+
+def test_the_code_calls_what_its_scopes_are_for_and_nothing_else() -> None:
+    written = "\n".join(path.read_text() for path in sorted(CODE.glob("*.py")))
+    called = {name or wrapped for name, wrapped in METHOD.findall(written)} - set(EVENTS)
+    assert called == set(CALLED)
+    needed = {scope for scopes in CALLED.values() for scope in scopes}
+    needed |= {scope for scope in HEARD.values() if scope}
+    assert needed | BESIDES == set(SCOPES)
+
+
+def test_the_code_listens_to_what_it_subscribes_to() -> None:
+    kinds = {name.partition(".")[0] for name in EVENTS}
+    assert kinds == LISTENED | GONE | {"app_home_opened", "app_context_changed"}
+    assert set(HEARD) == set(EVENTS)
 
 
 def test_the_manifest_needs_no_public_address() -> None:

@@ -18,7 +18,7 @@ from integrations.channel import (
     Step,
     StepState,
 )
-from integrations.slack.render import Rendered, render, render_opening
+from integrations.slack.render import Rendered, render, render_opening, render_request
 from tests.support.slack_limits import problem_of_message, texts_in
 
 CARD = Card(
@@ -223,16 +223,32 @@ REPLY = st.one_of(
 
 
 @settings(max_examples=50, deadline=None)
-@given(reply=REPLY, rich=st.booleans())
-def test_every_reply_is_within_slacks_limits(*, reply: Reply, rich: bool) -> None:
-    rendered = render(reply, rich=rich)
+@given(reply=REPLY, rich=st.booleans(), tickets=st.booleans())
+def test_every_reply_is_within_slacks_limits(*, reply: Reply, rich: bool, tickets: bool) -> None:
+    rendered = render(reply, rich=rich, tickets=tickets)
 
     assert 1 <= len(rendered.text) <= 4000
     assert problem_of_message(rendered.text, rendered.blocks) is None
     assert rich or problem_of_message(rendered.text, rendered.blocks, rich=False) is None
+    assert is_harmless(rendered)
+
+
+def is_harmless(rendered: Rendered) -> bool:
+    """It calls nobody, and no entity is cut in two."""
     shown = [rendered.text, *(t for block in rendered.blocks for t in texts_in(block))]
-    assert not any(re.search(r"@(channel|here|everyone)\b", text, re.IGNORECASE) for text in shown)
-    assert not any(re.search(r"&(?!amp;|lt;|gt;)", text) for text in mrkdwn(rendered))
+    calls = [t for t in shown if re.search(r"@(channel|here|everyone)\b", t, re.IGNORECASE)]
+    cut = [t for t in mrkdwn(rendered) if re.search(r"&(?!amp;|lt;|gt;)", t)]
+    return not calls and not cut
+
+
+@settings(max_examples=50, deadline=None)
+@given(title=TEXT, text=TEXT, link=TEXT.map(lambda t: "https://" + t))
+def test_what_begins_a_thread_is_within_slacks_limits(title: str, text: str, link: str) -> None:
+    opening = Opening(title=title, text=text, url="u", link=link)
+    for rendered in (render_opening(opening), render_request("U0DANA1234", text)):
+        assert 1 <= len(rendered.text) <= 4000
+        assert problem_of_message(rendered.text, rendered.blocks, rich=False) is None
+        assert is_harmless(rendered)
 
 
 def test_a_channel_is_shown_by_its_name() -> None:
