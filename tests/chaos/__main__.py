@@ -55,13 +55,12 @@ async def chaos(root: Path, *, tasks: int, seed: int, seconds: float) -> Verdict
             ]
             asked = await _ask(people, tasks, seconds=seconds)
             await _waited(lambda: mostly_ended(made, asked), seconds=seconds)
-            for loop in loops[:2]:
-                loop.cancel()
+            await nemesis.end(*loops[:2])
             made.slack.faults.clear()
             made.linear.faults.clear()
             await _waited(lambda: settled(made, asked), seconds=PATIENCE_SECONDS)
             await _waited(lambda: _bare(made), seconds=CLEAN_SECONDS)
-            loops[2].cancel()
+            await nemesis.end(*loops[2:])
         say(", ".join(f"{name} {times}" for name, times in sorted(nemesis.done.items())))
         return await judge(made, people, wanted=asked)
 

@@ -49,6 +49,12 @@ class Nemesis:
                 await self._strike(victim, down_seconds)
             self.done[victim] += 1
 
+    async def end(self, *loops: asyncio.Task[None]) -> None:
+        """Between two deaths: what was killed is there again."""
+        async with self._changing:
+            for loop in loops:
+                loop.cancel()
+
     async def fail_calls(self) -> None:
         while True:
             await asyncio.sleep(self.rng.uniform(1, 4))
