@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.account import account
 from bot.approvals import ask_about
 from bot.bus import Bus
+from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.metrics import Metrics
 from bot.progress import View, advance, final
@@ -54,12 +55,16 @@ class Applier:
 
     store: Store
     bus: Bus
-    policy: Policy
+    in_force: InForce
     spoken: Signal
     finished: Signal
     queued: Signal
     now: Callable[[], datetime] = utc_now
     metrics: Metrics = field(default_factory=Metrics)
+
+    @property
+    def policy(self) -> Policy:
+        return self.in_force.policy
 
     async def run(self) -> None:
         """Apply until cancelled; events that a predecessor took and did not finish come first."""

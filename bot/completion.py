@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import words
 from bot.asks import to_start
+from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.store import inbox
 from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import InboxRow
 from integrations.channel import Channel, Inbound
-from integrations.errors import IntegrationError
+from integrations.errors import AuthError, IntegrationError, RateLimitedError, RejectedError
 from integrations.tracker import Tracker
 from policies.decide import decide
 from policies.model import Choice, Policy
@@ -29,6 +30,8 @@ BATCH = 20
 CALL_SECONDS = 10.0
 PAUSES = (1.0, 3.0, 10.0)
 """Between tries. After the last one it goes on without: late is worse than incomplete."""
+LONGEST_SECONDS = 300.0
+"""Of one pause, whatever a service asks for that is asked too often: it can't be answered there meanwhile anyway."""
 SURE = 0.7
 """From here on a suggestion counts; Linear's own advice."""
 
@@ -46,11 +49,15 @@ class Completer:
     store: Store
     channels: Mapping[str, Channel]
     trackers: Mapping[str, Tracker]
-    policy: Policy
+    in_force: InForce
     partial: Signal
     arrived: Signal
     now: Callable[[], datetime] = utc_now
     _troubles: dict[int, _Trouble] = field(default_factory=dict)
+
+    @property
+    def policy(self) -> Policy:
+        return self.in_force.policy
 
     async def run(self) -> None:
         """Complete what comes, until cancelled."""
@@ -106,11 +113,11 @@ class Completer:
             async with asyncio.timeout(CALL_SECONDS):
                 return await self._with_suggestion(await self._asked(row.inbound))
         except (IntegrationError, TimeoutError) as error:
+            trouble = error
             log.warning("completion_failed", inbox=row.id, tries=tries + 1, error=repr(error))
-        if tries == len(PAUSES):
+        if tries >= _most(trouble):
             return row.inbound.model_copy(update={"partial": False})
-        not_before = self.now() + timedelta(seconds=PAUSES[tries])
-        self._troubles[row.id] = _Trouble(tries + 1, not_before)
+        self._troubles[row.id] = _Trouble(tries + 1, self.now() + _pause(tries, trouble))
         return None
 
     async def _asked(self, inbound: Inbound) -> Inbound:
@@ -130,6 +137,17 @@ class Completer:
         suggested = await tracker.suggest(inbound, decision.options)
         sure = suggested is not None and suggested.confidence >= SURE
         return inbound.model_copy(update={"suggested": suggested if sure else None})
+
+
+def _most(trouble: Exception) -> int:
+    """How often it is tried again. A refusal once: a service may tell of what not all of it knows yet."""
+    refused = isinstance(trouble, RejectedError) and not isinstance(trouble, AuthError)
+    return 1 if refused else len(PAUSES)
+
+
+def _pause(tries: int, trouble: Exception) -> timedelta:
+    wanted = trouble.retry_after if isinstance(trouble, RateLimitedError) else 0.0
+    return timedelta(seconds=max(PAUSES[tries], min(wanted, LONGEST_SECONDS)))
 
 
 async def held_back(conn: AsyncConnection) -> set[str]:

@@ -14,6 +14,7 @@ from bot.account import Dealt
 from bot.answers import Answers, seq_of
 from bot.approvals import Rulings
 from bot.completion import held_back
+from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.manual import HELP
 from bot.mirrors import Mirrors
@@ -48,7 +49,7 @@ class Desk:
     """Turns stored deliveries into tasks and commands. Each delivery is one transaction."""
 
     store: Store
-    policy: Policy
+    in_force: InForce
     pages: PageLinks
     arrived: Signal
     queued: Signal
@@ -69,6 +70,10 @@ class Desk:
     @property
     def _starts(self) -> Starts:
         return Starts(answers=self._answers, mirrors=self._mirrors, pages=self.pages)
+
+    @property
+    def policy(self) -> Policy:
+        return self.in_force.policy
 
     async def run(self) -> None:
         """Work through the inbox, oldest first, until cancelled."""

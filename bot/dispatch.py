@@ -10,6 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from bot.bus import Bus
+from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.metrics import Metrics
 from bot.progress import View
@@ -46,7 +47,7 @@ class Dispatcher:
 
     store: Store
     bus: Bus
-    policy: Policy
+    in_force: InForce
     channels: Mapping[str, Channel]
     queued: Signal
     spoken: Signal
@@ -60,6 +61,10 @@ class Dispatcher:
     _missing: dict[RunKey, float] = field(default_factory=dict)
     _strangers: dict[str, float] = field(default_factory=dict)
     """Leases of tasks that SQL does not know, and since when."""
+
+    @property
+    def policy(self) -> Policy:
+        return self.in_force.policy
 
     async def run(self) -> None:
         """Dispatch and reconcile until cancelled."""

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.errors import BotError
+from bot.in_force import InForce
 from bot.settings import Settings
 from bot.standing import stopped_destinations
 from bot.store.engine import Store
@@ -185,7 +186,7 @@ async def _outside(settings: Settings) -> list[Finding]:
     ]
     store = Store(settings.database)
     services: dict[str, Channel | Forge] = {
-        **open_channels(settings, store, Policy(version=1)),
+        **open_channels(settings, store, InForce(Policy(version=1))),
         **open_forges(settings),
     }
     for name, service in services.items():

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import manual
+from bot.in_force import InForce
 from bot.intake import utc_now
 from bot.places import chosen_for
 from bot.progress import STATE_WORDS, View
@@ -28,12 +29,16 @@ RECENT = 50
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HouseFront:
     store: Store
-    policy: Policy
+    in_force: InForce
     now: Callable[[], datetime] = utc_now
 
     @property
     def manual(self) -> str:
         return manual.HELP
+
+    @property
+    def policy(self) -> Policy:
+        return self.in_force.policy
 
     async def errands(self, person: str, *, limit: int) -> tuple[Errand, ...]:
         async with self.store.read() as conn:

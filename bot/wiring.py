@@ -23,6 +23,7 @@ from bot.dispatch import Dispatcher
 from bot.front import HouseFront
 from bot.handin import HandIns
 from bot.health import Health, Pulse
+from bot.in_force import InForce, PolicyFile
 from bot.intake import Intake, Signal
 from bot.metrics import Metrics
 from bot.outbox import Outbox
@@ -51,8 +52,7 @@ from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
 from integrations.slack.workspaces import ManyWorkspaces, OneWorkspace
 from integrations.tracker import Tracker
-from policies.load import load_policy
-from policies.model import Policy
+from policies.load import DEFAULT, load_policy
 from runner.tracing import Tracing
 
 log = structlog.get_logger()
@@ -68,7 +68,7 @@ class Services:
     """What `errand serve` is made of."""
 
     settings: Settings
-    policy: Policy
+    in_force: InForce
     store: Store
     bus: Bus
     channels: dict[str, Channel]
@@ -104,11 +104,11 @@ async def _keep_going(name: str, loop: Loop, pulse: Pulse) -> None:
             return
 
 
-def open_channels(settings: Settings, store: Store, policy: Policy) -> dict[str, Channel]:
+def open_channels(settings: Settings, store: Store, in_force: InForce) -> dict[str, Channel]:
     """`store`: where what they must remember is kept, encrypted, and what they show of tasks."""
     channels: dict[str, Channel] = {}
     if settings.slack is not None:
-        channels["slack"] = open_slack(settings, settings.slack, store=store, policy=policy)
+        channels["slack"] = open_slack(settings, settings.slack, store=store, in_force=in_force)
     else:
         log.info("channel_off", channel="slack", hint="set ERRAND_SLACK__BOT_TOKEN to turn it on")
     if (linear := open_linear(settings, store)) is not None:
@@ -119,14 +119,14 @@ def open_channels(settings: Settings, store: Store, policy: Policy) -> dict[str,
 
 
 def open_slack(
-    settings: Settings, config: SlackConfig, *, store: Store, policy: Policy
+    settings: Settings, config: SlackConfig, *, store: Store, in_force: InForce
 ) -> SlackChannel:
     workspaces = (
         ManyWorkspaces(config, Vault(store, vault_key(settings)))
         if config.many
         else OneWorkspace(SlackClient(config))
     )
-    front = HouseFront(store=store, policy=policy)
+    front = HouseFront(store=store, in_force=in_force)
     tickets = settings.linear is not None
     return SlackChannel(config, front=front, workspaces=workspaces, tickets=tickets)
 
@@ -174,8 +174,10 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """Open everything that `serve` needs; the database is brought up to date."""
     async with AsyncExitStack() as stack:
-        policy = load_policy(settings.policy_file)
-        log.info("policy_loaded", hash=policy.hash, file=str(settings.policy_file or "default"))
+        in_force = InForce(load_policy(settings.policy_file))
+        log.info(
+            "policy_loaded", hash=in_force.policy.hash, file=str(settings.policy_file or "default")
+        )
         tracing = await stack.enter_async_context(
             open_tracing(settings.otel, service="errand-serve")
         )
@@ -185,7 +187,7 @@ async def open_services(
         await store.upgrade()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
-        channels = open_channels(settings, store, policy) | {c.name: c for c in more_channels}
+        channels = open_channels(settings, store, in_force) | {c.name: c for c in more_channels}
         forges = open_forges(settings)
         for channel in channels.values():
             stack.push_async_callback(channel.close)
@@ -194,7 +196,7 @@ async def open_services(
         yield _assemble(
             _Opened(
                 settings=settings,
-                policy=policy,
+                in_force=in_force,
                 store=store,
                 bus=bus,
                 channels=channels,
@@ -212,7 +214,7 @@ class _Opened:
     """What the services are put together from."""
 
     settings: Settings
-    policy: Policy
+    in_force: InForce
     store: Store
     bus: Bus
     channels: dict[str, Channel]
@@ -225,28 +227,28 @@ class _Opened:
 
 def _assemble(parts: _Opened) -> Services:
     arrived, partial, queued, spoken, commanded, finished = (Signal() for _ in range(6))
-    settings, policy, store, bus = parts.settings, parts.policy, parts.store, parts.bus
+    settings, in_force, store, bus = parts.settings, parts.in_force, parts.store, parts.bus
     channels, trackers, forges = parts.channels, parts.trackers, parts.forges
     metrics, tracing, standing = parts.metrics, parts.tracing, Standing(store=store)
     handed_in = HandIns(settings.data_dir)
     pages = PageLinks(public_url=settings.public_url, secret=worker_token(settings))
     intake = Intake(store=store, arrived=arrived, partial=partial)
     completer = Completer(
-        store=store, channels=channels, trackers=trackers, policy=policy, partial=partial,
+        store=store, channels=channels, trackers=trackers, in_force=in_force, partial=partial,
         arrived=arrived,
     )  # fmt: skip
     desk = Desk(
-        store=store, policy=policy, pages=pages, trackers=trackers, arrived=arrived,
+        store=store, in_force=in_force, pages=pages, trackers=trackers, arrived=arrived,
         queued=queued, spoken=spoken, commanded=commanded,
         dealt=Dealt(metrics=metrics, tracing=tracing),
     )  # fmt: skip
     vigil = Vigil(store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken)
     dispatcher = Dispatcher(
-        store=store, bus=bus, policy=policy, channels=channels, queued=queued, spoken=spoken,
+        store=store, bus=bus, in_force=in_force, channels=channels, queued=queued, spoken=spoken,
         commanded=commanded, metrics=metrics, tracing=tracing,
     )  # fmt: skip
     applier = Applier(
-        store=store, bus=bus, policy=policy, spoken=spoken, finished=finished, queued=queued,
+        store=store, bus=bus, in_force=in_force, spoken=spoken, finished=finished, queued=queued,
         metrics=metrics,
     )  # fmt: skip
     publisher = Publisher(
@@ -261,9 +263,10 @@ def _assemble(parts: _Opened) -> Services:
         store=store, settings=settings.retention, data_dir=settings.data_dir, metrics=metrics
     )
     pulse = Pulse(metrics=metrics)
+    policy_file = PolicyFile(path=settings.policy_file or DEFAULT, in_force=in_force, store=store)
     return Services(
         settings=settings,
-        policy=policy,
+        in_force=in_force,
         store=store,
         bus=bus,
         channels=channels,
@@ -275,7 +278,7 @@ def _assemble(parts: _Opened) -> Services:
         loops={
             "completion": completer.run, "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
             "commands": dispatcher.run_commands, "apply": applier.run, "publish": publisher.run,
-            "outbox": outbox.run, "retention": retention.run,
+            "outbox": outbox.run, "retention": retention.run, "policy": policy_file.run,
         },
     )  # fmt: skip
 

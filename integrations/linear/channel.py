@@ -79,6 +79,7 @@ class LinearChannel:
         self._ending = Ending(self._api, repository_host=config.repository_host)
         self._openings = Openings(self._api, self._sessions)
         self._people = People(self._api)
+        self._teams_changed = asyncio.Event()
         self._tickets = Tickets(self._api, self._sessions, repository_host=config.repository_host)
 
     # --- what arrives
@@ -90,7 +91,9 @@ class LinearChannel:
         router = APIRouter()
         secret = self._config.webhook_secret
         if secret is not None:
-            deliveries = Deliveries(self._workspaces, self._sessions, receive)
+            deliveries = Deliveries(
+                self._workspaces, self._sessions, receive, teams_changed=self._teams_changed.set
+            )
             router.include_router(
                 webhook_router(deliveries, secret=secret.get_secret_value(), now=self._now)
             )
@@ -108,7 +111,9 @@ class LinearChannel:
     async def listen(self, receive: Receive) -> None:
         every = self._config.poll_seconds
         async with asyncio.TaskGroup() as group:
-            group.create_task(keep_up(self._api, every_seconds=KEEP_UP_SECONDS))
+            group.create_task(
+                keep_up(self._api, every_seconds=KEEP_UP_SECONDS, changed=self._teams_changed)
+            )
             if every is not None:
                 group.create_task(self.polling(receive).run(every))
 

@@ -1,6 +1,7 @@
 """Whether the app is well in its workspaces: for `errand doctor`, and now and then."""
 
 import asyncio
+import contextlib
 from typing import Final
 
 import structlog
@@ -57,12 +58,18 @@ async def _of(api: Api, workspace: Workspace) -> list[str]:
     return [] if who.teams.nodes else [_NO_TEAMS.format(name=name)]
 
 
-async def keep_up(api: Api, *, every_seconds: float) -> None:
-    """Ask what has changed in the workspaces, until cancelled: new teams, another name of the app."""
+async def keep_up(api: Api, *, every_seconds: float, changed: asyncio.Event) -> None:
+    """Ask what has changed in the workspaces, until cancelled: new teams, another name of the app.
+
+    Now and then, and at once where Linear says that something has `changed`.
+    """
     while True:
+        changed.clear()
         try:
             for workspace in await api.workspaces.installed():
                 await api.workspaces.learn(await api.ask(workspace.organization_id, WHO, Who))
         except IntegrationError as error:
             log.warning("linear_not_asked", error=str(error))
-        await asyncio.sleep(every_seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(every_seconds):
+                await changed.wait()

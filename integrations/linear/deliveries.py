@@ -1,6 +1,6 @@
 """From a verified delivery to an Inbound that is stored."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import structlog
@@ -17,10 +17,18 @@ log = structlog.get_logger()
 class Deliveries:
     """What is no request is told to the log, and is fine."""
 
-    def __init__(self, workspaces: Workspaces, sessions: Sessions, receive: Receive) -> None:
+    def __init__(
+        self,
+        workspaces: Workspaces,
+        sessions: Sessions,
+        receive: Receive,
+        *,
+        teams_changed: Callable[[], None],
+    ) -> None:
         self._workspaces = workspaces
         self._sessions = sessions
         self._receive = receive
+        self._teams_changed = teams_changed
 
     async def take(self, payload: Mapping[str, object], *, delivery_id: str, at: datetime) -> None:
         """Return once it is stored, or known to be none of ours.
@@ -45,6 +53,8 @@ class Deliveries:
         )
         if inbound is None:
             _tell(envelope, payload)
+            if envelope.type == "PermissionChange":
+                self._teams_changed()
             return
         await self._receive(await self._sessions.placed(inbound))
 

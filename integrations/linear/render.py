@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final as Constant
 
-from integrations.channel import Card, Check, Final, Notice, Opening, Question
+from integrations.channel import Card, Check, Final, Notice, Opening, Question, StepState
 from integrations.linear.markup import (
     code,
     code_block,
@@ -90,7 +90,21 @@ def doing(card: Card) -> Content:
         head, _, rest = text.partition(" ")
         if not rest or not (head.lower() in _VERBS or head.lower().endswith("ing")):
             head, rest = "Working", text
-    return {"type": "action", "action": head[:1].upper() + head[1:], "parameter": rest or "…"}
+    action: Content = {
+        "type": "action",
+        "action": head[:1].upper() + head[1:],
+        "parameter": rest or "…",
+    }
+    return action | ({"result": reached} if (reached := _reached(card)) else {})
+
+
+def _reached(card: Card) -> str:
+    """What came of it so far."""
+    done = sum(step.state is StepState.DONE for step in card.steps)
+    failed = sum(step.state is StepState.FAILED for step in card.steps)
+    if not done + failed:
+        return ""
+    return f"{done} of {len(card.steps)} steps done" + (f", {failed} failed" if failed else "")
 
 
 def still(card: Card) -> Content:

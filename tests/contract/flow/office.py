@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from bot.completion import Completer
 from bot.desk import Desk
+from bot.in_force import InForce
 from bot.intake import Intake, Signal
 from bot.outbox import Outbox
 from bot.pages import PageLinks
@@ -73,7 +74,7 @@ class Office:
     def desk(self) -> Desk:
         return Desk(
             store=self.store,
-            policy=self.policy,
+            in_force=InForce(self.policy),
             pages=PageLinks(public_url="http://127.0.0.1:8400", secret=SecretStr("secret")),
             trackers={"other": self.elsewhere},
             arrived=self.arrived,
@@ -103,7 +104,7 @@ class Office:
             store=self.store,
             channels=self.channels,
             trackers={"fake": self.channel},
-            policy=self.policy,
+            in_force=InForce(self.policy),
             partial=self.intake.partial,
             arrived=self.arrived,
             now=self.clock.now,

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from bot.front import HouseFront
+from bot.in_force import InForce
 from bot.states import TaskState
 from integrations.channel import Inbound, Question
 from policies.model import Policy
@@ -280,7 +281,7 @@ async def test_what_waits_in_line_says_how_much_is_before_it(office: Office) -> 
 
 
 def front(office: Office) -> HouseFront:
-    return HouseFront(store=office.store, policy=office.policy, now=office.clock.now)
+    return HouseFront(store=office.store, in_force=InForce(office.policy), now=office.clock.now)
 
 
 async def test_the_front_shows_what_is_somebody_s_own(office: Office) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bot.approvals import MAX_ASKED, opened
+from bot.in_force import InForce
 from bot.states import TaskState
 from bot.store import approvals, runs
 from integrations.channel import Question
@@ -88,7 +89,7 @@ async def test_what_a_ruling_could_not_open_is_not_asked_about(
 
 async def test_where_nobody_may_approve_nobody_is_asked(yard: Yard) -> None:
     data = POLICY.model_dump(mode="json")
-    yard.applier.policy = Policy.model_validate({**data, "rules": data["rules"][:1]})
+    yard.applier.in_force = InForce(Policy.model_validate({**data, "rules": data["rules"][:1]}))
     await yard.tell(await yard.running(), denied())
     assert await questions(yard.office) == []
 

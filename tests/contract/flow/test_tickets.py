@@ -9,7 +9,7 @@ from bot.states import TaskState
 from bot.tasks import end_round
 from bot.vigil import ASK_AGAIN
 from integrations.channel import Final, Mark, Suggestion
-from integrations.errors import RejectedError, UnavailableError
+from integrations.errors import RateLimitedError, RejectedError, UnavailableError
 from policies.model import Policy
 from tests.contract.flow.office import HERE, Office
 from tests.support.builders import POLICY, a_conversation
@@ -71,6 +71,36 @@ async def test_what_cannot_be_completed_is_tried_again_and_then_goes_on_without(
         await office.desk.work_off()
     assert len(await office.tasks()) == 1
     assert office.channel.calls == ["complete"] * 4
+
+
+async def test_a_refusal_is_asked_about_once_more_and_not_again(office: Office) -> None:
+    office.channel.fail(RejectedError("fake", "not_found"), times=9)
+    completer = office.completer
+    await office.intake.receive(office.inbound("acme/web fix").model_copy(update={"partial": True}))
+    for _ in range(3):
+        await completer.step()
+        office.clock.forward(30)
+    await office.desk.work_off()
+    assert office.channel.calls == ["complete"] * 2
+    assert len(await office.tasks()) == 1
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(40, 40), (9999, 300), (0, 1)])
+async def test_a_service_that_is_asked_too_often_is_left_alone(
+    office: Office, asked: float, waited: float
+) -> None:
+    office.channel.fail(RateLimitedError("fake", asked))
+    completer = office.completer
+    await office.intake.receive(office.inbound("acme/web fix").model_copy(update={"partial": True}))
+    await completer.step()
+    office.clock.forward(waited - 0.5)
+    await completer.step()
+    assert office.channel.calls == ["complete"]
+    office.clock.forward(1)
+    await completer.step()
+    await office.desk.work_off()
+    assert office.channel.calls == ["complete"] * 2
+    assert len(await office.tasks()) == 1
 
 
 async def test_what_comes_after_a_partial_delivery_waits_for_it(office: Office) -> None:

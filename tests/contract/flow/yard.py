@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from bot.apply import Applier
 from bot.bus import Bus
 from bot.dispatch import Dispatcher
+from bot.in_force import InForce
 from runner import keys
 from runner.lease import Leases, Standing
 from runner.protocol import Command, Event, EventRecord, Finished, RunKey, Started
@@ -97,7 +98,7 @@ class Yard:
         dispatcher = Dispatcher(
             store=office.store,
             bus=bus,
-            policy=office.policy,
+            in_force=InForce(office.policy),
             channels={"fake": office.channel},
             queued=office.queued,
             spoken=office.spoken,
@@ -107,7 +108,7 @@ class Yard:
             clock=office.clock.seconds,
         )
         applier = Applier(
-            policy=office.policy,
+            in_force=InForce(office.policy),
             store=office.store,
             bus=bus,
             spoken=office.spoken,

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from bot.completion import Completer
 from bot.desk import Desk
+from bot.in_force import InForce
 from bot.intake import Intake, Signal
 from bot.outbox import Outbox
 from bot.pages import PageLinks
@@ -86,11 +87,11 @@ class Life:
         trackers: dict[str, Tracker] = {"linear": self.channel}
         self.intake = Intake(store=self.store, arrived=Signal(), now=now)
         self.completer = Completer(
-            store=self.store, channels=channels, trackers=trackers, policy=self.policy,
+            store=self.store, channels=channels, trackers=trackers, in_force=InForce(self.policy),
             partial=self.intake.partial, arrived=self.intake.arrived, now=now,
         )  # fmt: skip
         self.desk = Desk(
-            store=self.store, policy=self.policy, trackers=trackers, now=now, spoken=spoken,
+            store=self.store, in_force=InForce(self.policy), trackers=trackers, now=now, spoken=spoken,
             pages=PageLinks(public_url=PAGE, secret=SecretStr("secret")),
             arrived=self.intake.arrived, queued=Signal(), commanded=Signal(),
         )  # fmt: skip

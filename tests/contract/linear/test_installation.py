@@ -14,6 +14,7 @@ from integrations.channel import Notice
 from integrations.errors import AuthError, RejectedError, UnavailableError
 from integrations.linear.oauth import install_ticket, is_ticket
 from tests.contract.linear.site import Site, config, listening, site_for
+from tests.support.installation import until
 from tests.support.linear import errors, faults
 from tests.support.linear.oauth import API_KEY
 from tests.support.linear.server import LinearApi
@@ -237,6 +238,20 @@ async def test_an_app_that_may_see_no_team_is_told(fresh: Site, linear: LinearAp
     await linear.people.change_teams([])
     [problem] = await fresh.channel.check()
     assert "no team in Acme" in problem
+
+
+async def test_teams_that_are_taken_away_are_known_at_once(heard: Site, linear: LinearApi) -> None:
+    async with asyncio.TaskGroup() as group:
+        listening_to = group.create_task(heard.channel.listen(heard.receive))
+        await linear.until(lambda: linear.count("Who") == 1)
+        assert heard.channel.item_in("see OPS-1") == "OPS-1"
+        await linear.people.change_teams([linear.world.team])
+
+        async def forgotten() -> bool:
+            return heard.channel.item_in("see OPS-1") is None
+
+        await until(forgotten, seconds=10, what="the team is forgotten")
+        listening_to.cancel()
 
 
 async def test_a_persons_token_is_not_the_apps(fresh: Site, linear: LinearApi) -> None:

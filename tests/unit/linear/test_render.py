@@ -47,6 +47,22 @@ def test_what_goes_on_is_a_kind_of_work_and_its_object(
     assert content == {"type": "action", "action": action, "parameter": parameter}
 
 
+@pytest.mark.parametrize(
+    ("states", "result"),
+    [
+        ((StepState.RUNNING, StepState.PENDING), None),
+        ((StepState.DONE, StepState.RUNNING), "1 of 2 steps done"),
+        ((StepState.DONE, StepState.FAILED, StepState.PENDING), "1 of 3 steps done, 1 failed"),
+    ],
+)
+def test_an_action_says_what_came_of_it_so_far(
+    states: tuple[StepState, ...], result: str | None
+) -> None:
+    steps = tuple(Step(title="x", state=state) for state in states)
+    content = render.doing(CARD.model_copy(update={"doing": "editing a.py", "steps": steps}))
+    assert content.get("result") == result
+
+
 def test_a_run_begins_with_its_place() -> None:
     assert render.started(CARD) == {
         "type": "action", "action": "Queued", "parameter": "acme/web (default) · script",
