@@ -16,6 +16,7 @@ _TEXT = "tag:yaml.org,2002:str"
 _SCALARS = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")
 )
+_COLLECTIONS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 _MAX_DEPTH = 50
 _ALIAS = 'a lone * is an alias in YAML, which is not allowed here: write "*" in quotes'
 
@@ -65,6 +66,8 @@ def _compose(text: str) -> yaml.Node | None:
 
 
 def _plain(node: yaml.Node) -> object:
+    if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
+        raise _error("a tag has no meaning here: leave it out", node)
     if isinstance(node, yaml.MappingNode):
         return _mapping(node)
     if isinstance(node, yaml.SequenceNode):

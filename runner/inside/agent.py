@@ -59,7 +59,17 @@ class Agent:
             self._running = False
             self._refuse(f"{argv[0]}: {exc}")
             return
-        threading.Thread(target=self._follow, args=(proc,), daemon=True).start()
+        try:
+            threading.Thread(target=self._follow, args=(proc,), daemon=True).start()
+        except RuntimeError:
+            self._give_up(proc)
+
+    def _give_up(self, proc: subprocess.Popen[bytes]) -> None:
+        """The container has no thread left to attend to it."""
+        kill_group(proc.pid)
+        self._children.wait(proc)
+        self._running = False
+        self._refuse("the container has no room for another thread")
 
     def _refuse(self, reason: str) -> None:
         self._transcript.write("stderr", text=reason)
@@ -72,8 +82,13 @@ class Agent:
             threading.Thread(target=self._read_stderr, args=(proc, ended), daemon=True),
         ]
         writer = threading.Thread(target=self._write_lines, args=(proc, ended), daemon=True)
-        for thread in (*readers, writer):
-            thread.start()
+        try:
+            for thread in (*readers, writer):
+                thread.start()
+        except RuntimeError:
+            ended.set()
+            self._give_up(proc)
+            return
         self._children.wait(proc)
         # What the agent left in its group would hold the pipes open.
         kill_group(proc.pid)

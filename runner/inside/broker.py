@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from runner.inside.audit import Audit, Dialled
 from runner.inside.execs import texts
 from runner.inside.httphead import Head, response
 from runner.inside.incoming import Incoming
@@ -21,13 +22,17 @@ BODY_BYTES = 64 * 1024
 ANSWER_SECONDS = 120.0
 MOST_QUESTIONS = 200
 _AT_ONCE = 4
+_DIALLED = Dialled(host=HOST, port=80)
 _TOO_MANY = "Too many commands for the broker in this run."
 _NO_ANSWER = "The broker has no answer: try again later."
 
 
 class Broker:
-    def __init__(self, transcript: Transcript, *, seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self, transcript: Transcript, *, audit: Audit, seconds: float = ANSWER_SECONDS
+    ) -> None:
         self._transcript = transcript
+        self._audit = audit
         self._seconds = seconds
         self._tools: frozenset[str] = frozenset()
         self._lock = threading.Lock()
@@ -41,11 +46,11 @@ class Broker:
     def serve(self, incoming: Incoming, head: Head) -> None:
         """Answer one request. Raises OSError, BodyError."""
         if head.host != HOST or (head.method, head.target) != ("POST", PATH):
-            _say(incoming, "404 Not Found", "Nothing is here.")
+            self._turn_away(incoming, "404 Not Found", "Nothing is here.", head)
             return
         question = _question(incoming, head)
         if question is None:
-            _say(incoming, "400 Bad Request", "The question is not understood.")
+            self._turn_away(incoming, "400 Bad Request", "The question is not understood.", head)
             return
         tool, argv = question
         if tool not in self._tools:
@@ -88,6 +93,11 @@ class Broker:
             self._asked += 1
             self._waiting[self._asked] = place
             return self._asked
+
+    def _turn_away(self, incoming: Incoming, status: str, reason: str, head: Head) -> None:
+        """What names no tool is a request like any other that is denied."""
+        self._audit.deny(_DIALLED, reason, method=head.method, path=head.path)
+        _say(incoming, status, reason)
 
     def _refuse(
         self, incoming: Incoming, status: str, reason: str, *, tool: str, argv: tuple[str, ...]

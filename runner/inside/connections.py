@@ -179,7 +179,8 @@ class ConnectionEndpoint:
         access = request.access
         allow = _allow(access)
         addresses = checked(allow, resolve=self._resolve)
-        self._audit.allow(allow, addresses[0])
+        asked = request.head
+        self._audit.allow(allow, addresses[0], method=asked.method, path=asked.path)
         try:
             address, server = connect(addresses, allow.port, dial=self._dial)
             server = secured(server, access.upstream)

@@ -153,19 +153,23 @@ def run(
     tail = _Tail(command.tail)
     streams = [("stdout", proc.stdout), ("stderr", proc.stderr)]
     with proc:
-        readers = [
-            threading.Thread(
-                target=_read,
-                args=(out,),
-                kwargs={"watch": watch, "tail": tail, "emit": partial(emit, name)},
-            )
+        reads = [
+            partial(_read, out, watch=watch, tail=tail, emit=partial(emit, name))
             for name, out in streams
             if out is not None
         ]
-        for reader in readers:
-            reader.start()
-        for reader in readers:
-            reader.join()
+        others = [threading.Thread(target=read) for read in reads[1:]]
+        try:
+            for other in others:
+                other.start()
+        except RuntimeError:
+            # The container is full of threads. Whoever made them may end, and the next command find room.
+            kill_group(proc.pid)
+            watch.finish()
+            return _not_run(NOT_EXECUTABLE, f"{command.argv[0]}: no thread is left", emit)
+        reads[0]()
+        for other in others:
+            other.join()
         status = watch.finish()
     return Ended(status=status, tail=tail.text())
 

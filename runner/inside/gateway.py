@@ -96,7 +96,7 @@ class Gateway:
         background(partial(_prepare, self._makers))
         self._slots = threading.BoundedSemaphore(PASSAGES)
         self._pace = Pace()
-        self.broker = Broker(transcript)
+        self.broker = Broker(transcript, audit=self.audit)
         self._passage = Passage(
             means=Means(
                 rules=lambda: self._openings.added_to(self._rules),

@@ -44,7 +44,7 @@ class GitEndpoint:
         path = f"/{target.repo}.git" if target else None
         fetch = _TARGET.fullmatch(head.target)
         if head.host != HOST:
-            _say(incoming, "404 Not Found", "There is nothing here but git's repositories.")
+            self._turn_away(incoming, head, "There is nothing here but git's repositories.")
         elif fetch is not None:
             self._serve_fetch(incoming, head, fetch[1])
         elif path and (head.method, head.target) == ("GET", f"{path}/info/refs?service={_SERVICE}"):
@@ -52,7 +52,12 @@ class GitEndpoint:
         elif path and (head.method, head.target) == ("POST", f"{path}/{_SERVICE}"):
             self._receive(incoming, head)
         else:
-            _say(incoming, "404 Not Found", "Push to the repository of this task.")
+            self._turn_away(incoming, head, "Push to the repository of this task.")
+
+    def _turn_away(self, incoming: Incoming, head: Head, reason: str) -> None:
+        dialled = Dialled(host=HOST, port=_PORT)
+        self._audit.deny(dialled, reason, method=head.method, path=head.path)
+        _say(incoming, "404 Not Found", reason)
 
     def _serve_fetch(self, incoming: Incoming, head: Head, repo: str) -> None:
         mirror = self._readable.find(repo)

@@ -17,6 +17,9 @@ _READ_BYTES = 64 * 1024
 _REPORT_BYTES = 64 * 1024
 _REFUSED = re.compile(rb"[0-9a-f]{4}ng refs/\S+ ([^\n\0]{1,200})|(fatal: [^\n\0]{1,200})")
 
+# Where one packet of a side band ends and the next begins, perhaps within a word.
+_SEAM = re.compile(rb"[0-9a-f]{4}[\x01-\x03]")
+
 
 class Session:
     """One service of git, as `git receive-pack`, between a client's request and its response."""
@@ -33,7 +36,7 @@ class Session:
         return self._size > len(b"0000")
 
     def refusal(self) -> str:
-        match = _REFUSED.search(self._report)
+        match = _REFUSED.search(_SEAM.sub(b"", self._report))
         found = match and (match[1] or match[2])
         return f"git: {found.decode('utf-8', 'replace')}" if found else "git refused the push"
 

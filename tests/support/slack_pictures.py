@@ -63,7 +63,7 @@ class Canvas:
             for row in _rows(line, room=(WIDTH - RIGHT - at) / (size * 0.53)):
                 self.y += LINE
                 spans = "".join(_span(style, part) for style, part in row)
-                self.parts.append(f'<text x="{at:g}" y="{self.y:g}" font-size="{size}" fill="{ink}">{spans}</text>')  # fmt: skip
+                self.parts.append(f'<text x="{at:g}" y="{self.y:g}" font-size="{size}" fill="{ink}" xml:space="preserve">{spans}</text>')  # fmt: skip
 
     def buttons(self, elements: Sequence[Mapping[str, Any]]) -> None:
         x = float(LEFT)
@@ -159,7 +159,7 @@ def _rows(line: str, *, room: float) -> Iterator[list[tuple[str, str]]]:
 
 
 def _span(style: str, text: str) -> str:
-    kept = html.escape(text).replace(" ", "&#160;") if text.endswith(" ") else html.escape(text)
+    kept = html.escape(text)
     return f'<tspan class="{style}">{kept}</tspan>' if style else f"<tspan>{kept}</tspan>"
 
 

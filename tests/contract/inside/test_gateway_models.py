@@ -161,8 +161,11 @@ def test_one_decision_is_logged_and_the_secret_is_in_no_line(modelled: tuple[Run
     request(run, post(), host=HOST)
     run.gateway.wait_line("closed", host=UPSTREAM, port=8000)
     [decision] = run.gateway.kinds("decision")
-    assert {k: decision[k] for k in ("verdict", "host", "port", "rule", "address")} == {
+    fields = ("verdict", "host", "port", "rule", "address", "method", "path")
+    assert {k: decision[k] for k in fields} == {
         "verdict": "allow",
+        "method": "POST",
+        "path": "/v1/messages",
         "host": UPSTREAM,
         "port": 8000,
         "rule": "connection:anthropic",

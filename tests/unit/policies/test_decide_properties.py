@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from policies.decide import decide
 from policies.model import Ask, Choice, Grant, Policy, Refusal, Rule
-from tests.support.fuzz import patient
+from tests.support.fuzz import fuzzed
 
 PERSONS = ("slack:U1", "slack:U2", "github:u1")
 GROUPS = ("team", "owners")
@@ -74,7 +74,7 @@ def in_words(policy: Policy, rule: Rule, ask: Ask, repo: str) -> bool:
     )
 
 
-@patient
+@fuzzed
 @given(policies(), ASKS)
 def test_a_grant_is_what_its_rule_allows_and_the_first_that_does(policy: Policy, ask: Ask) -> None:
     answer = decide(policy, ask)
@@ -88,7 +88,7 @@ def test_a_grant_is_what_its_rule_allows_and_the_first_that_does(policy: Policy,
         assert set(answer.agents) <= set(allowed)
 
 
-@patient
+@fuzzed
 @given(policies(), ASKS)
 def test_what_a_rule_allows_is_granted(policy: Policy, ask: Ask) -> None:
     if ask.repo in policy.repos:
@@ -96,7 +96,7 @@ def test_what_a_rule_allows_is_granted(policy: Policy, ask: Ask) -> None:
         assert isinstance(decide(policy, ask), Grant) == allowed
 
 
-@patient
+@fuzzed
 @given(policies(), ASKS)
 def test_a_choice_offers_only_what_would_be_granted(policy: Policy, ask: Ask) -> None:
     answer = decide(policy, ask)
@@ -107,7 +107,7 @@ def test_a_choice_offers_only_what_would_be_granted(policy: Policy, ask: Ask) ->
             assert isinstance(decide(policy, named), Grant)
 
 
-@patient
+@fuzzed
 @given(policies(), ASKS)
 def test_a_refusal_is_always_explained(policy: Policy, ask: Ask) -> None:
     answer = decide(policy, ask)

@@ -13,7 +13,7 @@ from policies.publish import (
     judge,
     rules_from_json,
 )
-from tests.support.fuzz import patient
+from tests.support.fuzz import fuzzed
 
 BASE, HEAD = "a" * 40, "b" * 40
 
@@ -376,7 +376,7 @@ LIMITS = st.builds(
 )
 
 
-@patient
+@fuzzed
 @given(CHANGES, LIMITS)
 def test_judge_never_raises_and_speaks_plainly(made: Change, limits: PublishRules) -> None:
     for found in judge(made, limits=limits):
@@ -385,14 +385,33 @@ def test_judge_never_raises_and_speaks_plainly(made: Change, limits: PublishRule
         assert found.sentence.endswith(".")
 
 
-@patient
+@fuzzed
+@given(CHANGES, LIMITS)
+def test_what_may_go_is_what_the_rules_say_in_short(made: Change, limits: PublishRules) -> None:
+    if judge(made, limits=limits):
+        return
+    assert len(made.refs) == 1
+    assert made.descends
+    assert made.commits <= limits.max_commits
+    assert len({e.path for e in made.entries}) <= limits.max_files
+    assert made.total_bytes <= limits.max_bytes
+    for found in made.entries:
+        name = found.path.decode().lower()
+        assert found.new_mode in {0, 0o100644, 0o100755, 0o040000, 0o120000}
+        assert not name.startswith((".github/workflows/", ".git/", "/"))
+        assert ".." not in name.split("/")
+        assert name.isprintable()
+        assert (found.target is not None) or found.new_mode != 0o120000
+
+
+@fuzzed
 @given(CHANGES, LIMITS)
 def test_more_protection_never_lets_more_through(made: Change, limits: PublishRules) -> None:
     if judge(made, limits=replace(limits, protected=())):
         assert judge(made, limits=limits)
 
 
-@patient
+@fuzzed
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda x: st.dictionaries(st.text(), x)))
 def test_rules_from_json_is_total(data: object) -> None:
     assert rules_from_json(data) is None or isinstance(data, dict)
