@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import card, crowd, density, linear, reattach, start, webhook
+from tests.bench import card, crowd, density, egress, linear, reattach, start, webhook
 from tests.bench.figures import Figure, Results
 from tests.bench.surroundings import results_of
 from tests.bench.table import table
@@ -26,6 +26,7 @@ PARTS: dict[str, Measure] = {
     "reattach": reattach.measure,
     "linear": linear.measure,
     "density": density.measure,
+    "egress": egress.measure,
 }
 
 
