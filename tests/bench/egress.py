@@ -18,6 +18,7 @@ from tests.bench.egress_ways import (
     origin,
     sandboxed,
     squid,
+    squid_program,
 )
 from tests.bench.figures import Aim, Figure, at_least, at_most, ratio, sample
 
@@ -41,8 +42,13 @@ async def measure(root: Path, console: Console) -> list[Figure]:
         ca = root / f"{ORIGIN}.pem"
         ways: dict[str, Ask] = {DIRECT: bridged(image, served, way=("", "direct"))}
         ways |= {SPLICE: ours(SPLICED), INSPECT: ours(ORIGIN)}
-        for name, mode in ((SQUID_SPLICE, "splice"), (SQUID_BUMP, "inspect")):
-            place = await stack.enter_async_context(squid(root, served, ca, mode=mode))
+        program = squid_program()
+        if program is None:
+            console.log("egress: without Squid (Debian's package squid-openssl is not installed)")
+        for name, mode in ((SQUID_SPLICE, "splice"), (SQUID_BUMP, "inspect")) if program else ():
+            place = await stack.enter_async_context(
+                squid(root, served, ca, program=program or "", mode=mode)
+            )
             ways[name] = bridged(image, served, way=(place, "connect"))
         place = await stack.enter_async_context(mitmproxy(root, served, await mitmdump()))
         ways[MITMPROXY] = bridged(image, served, way=(place, "connect"))

@@ -201,12 +201,16 @@ BUMPS: Final = {
 }
 
 
+def squid_program() -> str | None:
+    """It lies where root's programs do, and only root can hand it its files."""
+    return shutil.which("squid", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
 @asynccontextmanager
-async def squid(root: Path, origin: Origin, ca: Path, *, mode: str) -> AsyncIterator[str]:
+async def squid(
+    root: Path, origin: Origin, ca: Path, *, program: str, mode: str
+) -> AsyncIterator[str]:
     """`HOST:PORT` of Debian's squid-openssl."""
-    program = shutil.which("squid", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        raise FileNotFoundError("squid (Debian's package squid-openssl)")
     where, port = root / f"squid-{mode}", free_port(origin.host)
     text = SQUID.format(host=origin.host, port=port, ca=ca, root=where, bump=BUMPS[mode])
     await asyncio.to_thread(where.mkdir)
