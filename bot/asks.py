@@ -16,6 +16,7 @@ def to_start(
         action="start",
         repo=repo,
         agent=request.agent,
+        model=request.model,
         topics=inbound.topics,
         chosen=chosen,
         apart=inbound.standing,
@@ -24,7 +25,14 @@ def to_start(
     )
 
 
-def about(task: TaskRow, inbound: Inbound, *, action: Action, agent: str | None = None) -> Ask:
+def about(
+    task: TaskRow,
+    inbound: Inbound,
+    *,
+    action: Action,
+    agent: str | None = None,
+    model: str | None = None,
+) -> Ask:
     """May this person do this to that task?"""
     return Ask(
         person=inbound.author,
@@ -32,6 +40,7 @@ def about(task: TaskRow, inbound: Inbound, *, action: Action, agent: str | None 
         action=action,
         repo=task.repo,
         agent=agent,
+        model=model,
         apart=inbound.standing,
         shared=inbound.shared,
         task_requester=task.requester,

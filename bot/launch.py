@@ -31,6 +31,7 @@ def launch_of(
         context=task.context,
         guidance=task.guidance,
         agent=grant.agent,
+        model=grant.model,
         agents=tuple(CATALOGUE) if "*" in grant.agents else grant.agents,
         egress=(*grant.egress, *opened),
         profiles=grant.profiles,

@@ -5,5 +5,5 @@ HELP = (
     "I answer in this thread and end with a pull request.\n"
     "Reply here to steer, or to go on after the end. `stop` ends the work, `status` tells how far it is, "
     "`retry` runs it again; after `mute` only mentions count here, until `unmute`. An edit of your request is a correction.\n"
-    "Options: `repo=owner/name`, `branch=team/name`, `agent=name`."
+    "Options: `repo=owner/name`, `branch=team/name`, `agent=name`, `model=name`."
 )

@@ -70,9 +70,10 @@ class Starts:
         request: words.Request,
     ) -> None:
         """The next round of an ended task, on the same branch, answered where this was said."""
-        match decide(
-            self.answers.policy, about(task, inbound, action="start", agent=request.agent)
-        ):
+        before = Grant.model_validate(task.grant)
+        agent, model = request.agent or before.agent, request.model or before.model or None
+        asked = about(task, inbound, action="start", agent=agent, model=model)
+        match decide(self.answers.policy, asked):
             case Grant() as grant:
                 changes = FollowUp(
                     message_id=inbound.message_id,

@@ -50,7 +50,7 @@ _WORDS: dict[str, Word] = {
     "unmute": "unmute",
 }
 
-_OPTION = re.compile(r"(?<!\S)(repo|branch|agent)=(\S+)")
+_OPTION = re.compile(r"(?<!\S)(repo|branch|agent|model)=(\S+)")
 _REPO = re.compile(r"(?<![\w./=-])([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?![\w/-])")
 _FENCE = re.compile(r"```.*?(```|\Z)", re.DOTALL)
 _TICKET = re.compile(
@@ -58,6 +58,7 @@ _TICKET = re.compile(
 )
 TITLE_LENGTH = 72
 SLUG_LENGTH = 40
+MODEL_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,7 @@ class Request:
     branch: str | None
     """The branch to work on, if one was named."""
     agent: str | None
+    model: str | None
     title: str
     prompt: str
 
@@ -86,9 +88,15 @@ def read(text: str, *, repos: Collection[str], title: str = "") -> Request:
         repo=options.get("repo") or named,
         branch=options.get("branch"),
         agent=options.get("agent"),
+        model=_model(options.get("model")),
         title=title_of(title or _without_repo(prompt, named)),
         prompt=prompt,
     )
+
+
+def _model(name: str | None) -> str | None:
+    """As it was written, short enough to be said in a refusal."""
+    return None if name is None else name[:MODEL_LENGTH]
 
 
 def _word(text: str) -> Word | None:

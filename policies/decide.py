@@ -6,6 +6,7 @@ decides what is granted.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from policies.connection_model import GrantedConnection, granted
 from policies.model import (
@@ -120,7 +121,19 @@ def _on(policy: Policy, ask: Ask, repo: str, *, because: str) -> Grant | Refusal
     if not covered.rules:
         return _refusal(policy, covered.missing, covered.rule)
     rule = policy.rules[covered.rules[0]]
+    if ask.model is not None and (missing := _no_such_model(policy, repo, ask.model)):
+        return _refusal(policy, missing, f"repos.{repo}.connections")
     return _grant(policy, ask, rule, repo=repo, because=because, rule_id=covered.rule)
+
+
+def _no_such_model(policy: Policy, repo: str, model: str) -> str:
+    """Why work on the repository can't use a model; empty if it can. The gateway lets no other through either."""
+    named = (policy.connections[name] for name in policy.repos[repo].connections)
+    listed = [pattern for found in named if found.kind == "llm" for pattern in found.models]
+    if any(fnmatchcase(model, pattern) for pattern in listed):
+        return ""
+    known = f"those are {', '.join(dict.fromkeys(listed))}" if listed else "there are none"
+    return f"{model} is not among the models that the policy gives to {repo}: {known}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +268,7 @@ def _grant(policy: Policy, ask: Ask, rule: Rule, *, repo: str, because: str, rul
         forge=described.forge,
         agents=("*",) if "*" in rule.agents else rule.agents,
         agent=ask.agent,
+        model=ask.model or "",
         rule=rule_id,
         egress=described.egress.hosts,
         profiles=described.egress.profiles,

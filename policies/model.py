@@ -234,6 +234,7 @@ class Ask(_Value):
     action: Action
     repo: str | None = None
     agent: str | None = None
+    model: str | None = None
     topics: tuple[str, ...] = ()
     """Further names of where it was said, the most specific first: `linear:label:backend`."""
     suggested: str | None = None
@@ -285,6 +286,8 @@ class Grant(_Value):
     agents: tuple[str, ...]
     agent: str | None
     """The agent that was asked for."""
+    model: str = ""
+    """The model that was asked for; empty leaves it to the agent."""
     rule: str
     """`rules[0]`."""
     egress: tuple[EgressRule, ...]

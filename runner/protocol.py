@@ -77,6 +77,8 @@ class Launch(_Value):
     """The agent that was asked for; None leaves it to `.errand.yml`, then to the first of `agents`."""
     agents: tuple[str, ...]
     """The agents that the grant allows."""
+    model: str = ""
+    """The model that was asked for, for agents that use one; empty leaves it to them."""
     egress: tuple[EgressRule, ...]
     """What the run may reach."""
     profiles: tuple[str, ...] = ()

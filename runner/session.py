@@ -185,7 +185,8 @@ class Session:
     def _start_agent(self) -> None:
         self._turn = "agent"
         self._report.phase("agent", StepStatus.RUNNING)
-        start = {"do": "start_agent", "argv": list(self._agent.argv), "env": dict(self._agent.env)}
+        environment = self._agent.environment(self._launch.model)
+        start = {"do": "start_agent", "argv": list(self._agent.argv), "env": environment}
         self._send("start_agent", "init", start)
 
     def _prompt(self, turn: Literal["agent", "repair"], *texts: str, detail: str = "") -> None:

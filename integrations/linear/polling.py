@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from integrations.channel import Inbound, Receive
-from integrations.errors import IntegrationError
+from integrations.errors import IntegrationError, RateLimitedError
 from integrations.linear.answers import ChangedIssue, ChangedIssues, NewSession, NewSessions
 from integrations.linear.api import Api
 from integrations.linear.documents import ISSUES_SINCE, SESSIONS_SINCE
@@ -50,20 +50,25 @@ class Polling:
     async def run(self, every_seconds: float) -> None:
         """Ask until cancelled. A workspace that can't be asked does not hold up the others."""
         while True:
-            await self.round()
-            await asyncio.sleep(every_seconds * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret
+            pause = await self.round()
+            jittered = every_seconds * random.uniform(0.8, 1.2)  # noqa: S311  no secret
+            await asyncio.sleep(max(pause, jittered))
 
-    async def round(self) -> None:
+    async def round(self) -> float:
+        """Ask everywhere; for how many seconds Linear wants to be left alone."""
         try:
             workspaces = await self._api.workspaces.installed()
         except IntegrationError as error:
             log.warning("linear_not_asked", error=str(error))
-            return
+            return _pause(error)
+        pauses = [0.0]
         for workspace in workspaces:
             try:
                 await self.ask(workspace)
             except IntegrationError as error:
                 log.warning("linear_not_asked", workspace=workspace.url_key, error=str(error))
+                pauses.append(_pause(error))
+        return max(pauses)
 
     async def ask(self, workspace: Workspace) -> None:
         """What is new in a workspace since it was asked last; all of it is stored before that is noted."""
@@ -131,3 +136,7 @@ class Polling:
             if not page.page_info.has_next_page:
                 return
             after = page.page_info.end_cursor
+
+
+def _pause(error: IntegrationError) -> float:
+    return error.retry_after if isinstance(error, RateLimitedError) else 0.0

@@ -1,7 +1,7 @@
 """The agents that can be named: data, one entry each."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -20,12 +20,20 @@ class AgentEntry:
     """A name that the worker's table of images knows."""
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    with_model: Callable[[str], Mapping[str, str]] | None = None
+    """What tells it to use a model, where it uses any."""
     connections: tuple[str, ...] = ()
     """Those of the policy's `connections` that it cannot do without."""
     repairs: bool = False
     """True if a further prompt can make it mend what it did."""
     brief: str = ""
     """House rules that follow the first prompt."""
+
+    def environment(self, model: str) -> dict[str, str]:
+        """What it starts with; an empty `model` leaves that to it."""
+        if not model or self.with_model is None:
+            return dict(self.env)
+        return {**self.env, **self.with_model(model)}
 
 
 _BRIEF = (
@@ -95,6 +103,7 @@ _ENTRIES = (
                 "CLAUDE_CODE_DISABLE_CRON": "1",
             }
         ),
+        with_model=lambda model: {"ANTHROPIC_MODEL": model},
         connections=("anthropic",),
         repairs=True,
         brief=_BRIEF,
@@ -112,6 +121,9 @@ _ENTRIES = (
                 "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
             }
         ),
+        with_model=lambda model: {
+            "OPENCODE_CONFIG_CONTENT": json.dumps({**_OPENCODE, "model": f"anthropic/{model}"})
+        },
         connections=("anthropic",),
         repairs=True,
         brief=_BRIEF,

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tests.bench.figures import Figure, at_most, sample
 from tests.bench.load import burst, mention
-from tests.bench.site import CHANNEL, inbox_empty, installed, request
+from tests.bench.site import CHANNEL, PERSON, inbox_empty, installed, request
 from tests.support.slack_api import SlackApi, slack_api
 
 MENTIONS = 60
@@ -19,6 +19,7 @@ async def measure(root: Path, console: Console) -> list[Figure]:
     """One mention after the other; each waits until all is said that there is to say."""
     times: list[float] = []
     async with slack_api() as slack, installed(root, slack_url=slack.url) as site:
+        slack.people = {PERSON: ("dana", "Dana")}
         site.start("serve")
         await site.answers()
         for number in range(MENTIONS + WARM_UP):

@@ -16,7 +16,7 @@ from bot.store.rows import RunRow
 from runner.images.build import ensure_image
 from tests.bench.figures import Figure, Sample, at_most, sample
 from tests.bench.load import burst, mention
-from tests.bench.site import CHANNEL, installed, request
+from tests.bench.site import CHANNEL, PERSON, installed, request
 from tests.support.installation import Installation, until
 from tests.support.slack_api import SlackApi, slack_api
 
@@ -66,6 +66,7 @@ def _figure(ours: Sample, bare: Sample) -> Figure:
 async def working(root: Path) -> AsyncIterator[tuple[SlackApi, Installation]]:
     """Slack, `serve` and `work`."""
     async with slack_api() as slack, installed(root, slack_url=slack.url) as site:
+        slack.people = {PERSON: ("dana", "Dana")}
         await site.up()
         yield slack, site
 

@@ -90,6 +90,20 @@ async def test_a_pressed_retry_runs_it_once_more(office: Office) -> None:
     assert await office.notices() == []
 
 
+async def test_a_later_round_keeps_the_agent_that_was_asked_for(office: Office) -> None:
+    await office.hear(f"{ASK} agent=script")
+    await office.put(TaskState.FAILED, ended_at=office.clock.now())
+    await press(office, "retry")
+    assert (await office.task()).grant["agent"] == "script"
+
+
+async def test_a_model_that_is_not_listed_is_refused(office: Office) -> None:
+    await office.hear(f"{ASK} model=gpt-5")
+    assert await office.tasks() == []
+    [said] = await office.notices()
+    assert "gpt-5 is not among the models" in said
+
+
 async def test_an_edit_before_the_first_run_is_what_the_run_begins_with(office: Office) -> None:
     asked = await office.hear(ASK)
     await edit(office, asked, "acme/web fix the logout test")

@@ -45,6 +45,17 @@ async def test_mentions_prompts_and_stops_are_found_in_order(
     assert site.inbounds[-1].author == "linear:lee@acme.example"
 
 
+@pytest.mark.parametrize(
+    ("fault", "least"), [(faults.server_error, 0), (lambda: faults.rate_limited(90), 80)]
+)
+async def test_linear_is_left_alone_for_as_long_as_it_asks(
+    asking: Polling, linear: LinearApi, fault: Callable[[], faults.Fault], least: float
+) -> None:
+    linear.faults.add(fault(), operation="SessionsSince")
+    assert least <= await asking.round() <= least + 10
+    assert await asking.round() == 0
+
+
 async def test_what_was_found_is_not_found_again(
     site: Site, asking: Polling, linear: LinearApi
 ) -> None:

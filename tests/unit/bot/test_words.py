@@ -46,6 +46,12 @@ def test_options_are_taken_out_of_the_prompt() -> None:
     assert (request.agent, request.prompt) == ("script", "bump the version")
 
 
+def test_a_model_is_an_option() -> None:
+    request = words.read("acme/web model=claude-opus-4-5 bump it", repos=REPOS)
+    assert (request.model, request.title) == ("claude-opus-4-5", "bump it")
+    assert words.read("bump it", repos=REPOS).model is None
+
+
 def test_code_blocks_reach_the_prompt_unchanged() -> None:
     text = "fix it\n```sh\nX=1 repo=nothing make\n```"
     assert words.read(text, repos=REPOS).prompt == text

@@ -203,3 +203,17 @@ def test_where_nothing_is_open_the_nearest_rule_is_named() -> None:
     assert refused(where="slack:C9").rule == "rules[0]"
     only = routing('a/web: {forge: local, default_for: ["slack:C0WEB"]}', "a/b: {forge: local}")
     assert refused(only, action="start", agent="x", repo="a/c").rule == "repos"
+
+
+def test_a_model_is_granted_if_a_connection_of_the_repository_lists_it() -> None:
+    assert granted(repo="acme/web", model="claude-opus-4-5").model == "claude-opus-4-5"
+    assert granted(repo="acme/web").model == ""
+
+
+def test_another_model_is_refused_with_those_that_are_listed() -> None:
+    reason = refused(repo="acme/web", model="gpt-5").reason
+    assert reason == (
+        "gpt-5 is not among the models that the policy gives to acme/web: those are claude-*."
+    )
+    none = refused(person="slack:U0DANA", repo="acme/api", model="claude-opus-4-5").reason
+    assert none.endswith("acme/api: there are none.")
