@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup setup-dev demo test check bench lock clean
+.PHONY: help setup setup-dev demo test check bench chaos lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ check: setup-dev ## format, lint, types, import contracts
 
 bench: setup-dev ## measure, write bench/results.json, print a table
 	@$(PY) -m tests.bench $(ARGS)
+
+chaos: setup-dev ## N=200 short errands while everything is killed; SEED=7 repeats one
+	@$(PY) -m tests.chaos --tasks $(or $(N),200) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lock: ## renew the lock files (needs uv)
 	@scripts/lock

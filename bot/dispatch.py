@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -86,17 +87,18 @@ class Dispatcher:
             await self.commanded.wait(SWEEP_SECONDS)
 
     async def dispatch(self) -> int:
-        """Launch what the limits allow, oldest first; the number of launches."""
+        """Launch what the limits allow, the repositories in turn; the number of launches."""
         async with self.store.read() as conn:
             live = await tasks.in_states(conn, IN_SANDBOX)
             full = len(live) >= self.policy.limits.tasks
             # A long queue takes long to read, and with every new task.
-            waiting = [] if full else await tasks.queued(conn, limit=500)
+            each = self.policy.limits.tasks_per_person
+            waiting = [] if full else await tasks.candidates(conn, each=each)
         if waiting:
             # What is begun while Redis is away would wait for the grace, and lose an attempt.
             await self.bus.ping()
         launched = 0
-        for task in waiting:
+        for task in in_turn(waiting, live):
             if self._has_room(task, live):
                 run = await self._begin(task)
                 if run is not None:
@@ -323,3 +325,13 @@ def _command(row: CommandRow, run: RunKey) -> Command:
             {**fields, "opening": HostOpening.model_validate_json(row.text)}
         )
     return Command.model_validate({**fields, "text": row.text})
+
+
+def in_turn(waiting: Sequence[TaskRow], live: Sequence[TaskRow]) -> list[TaskRow]:
+    """The urgent first; then the repository next that has least at work, and of one repository the oldest."""
+    at_work = Counter(task.repo for task in live)
+    turns: dict[str, int] = {}
+    for task in waiting:
+        turns[task.id] = at_work[task.repo]
+        at_work[task.repo] += 1
+    return sorted(waiting, key=lambda task: (tasks.urgency(task.priority), turns[task.id]))

@@ -120,10 +120,28 @@ async def queued(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:
     return await _all(conn, _line(select(table)).limit(limit))
 
 
+async def candidates(conn: AsyncConnection, *, each: int) -> list[TaskRow]:
+    """Of what may start the first few of each person in each repository, however long the line behind them is."""
+    rank = func.row_number().over(
+        partition_by=(table.c.repo, table.c.requester), order_by=(table.c.created_at, table.c.id)
+    )
+    ranked = _ready(select(table.c.id, rank.label("rank"))).subquery()
+    first = select(ranked.c.id).where(ranked.c.rank <= each)
+    return await _all(conn, _line(select(table).where(table.c.id.in_(first))))
+
+
+def urgency(priority: int) -> int:
+    """The most urgent have the least."""
+    return priority or MEDIUM
+
+
 def _line(query: Select[Any]) -> Select[Any]:
     urgency = case((table.c.priority == 0, MEDIUM), else_=table.c.priority)
-    ready = query.where(table.c.state == TaskState.QUEUED, table.c.waits_for == NOTHING)
-    return ready.order_by(urgency, table.c.created_at, table.c.id)
+    return _ready(query).order_by(urgency, table.c.created_at, table.c.id)
+
+
+def _ready(query: Select[Any]) -> Select[Any]:
+    return query.where(table.c.state == TaskState.QUEUED, table.c.waits_for == NOTHING)
 
 
 async def waiting(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:

@@ -138,12 +138,13 @@ class SlackClient:
             {"channel_id": channel, "prompts": list(prompts)},
         )
 
-    async def set_session(self, *, channel: str, thread: str, status: str) -> None:
-        """What the agent's pane shows of a conversation: processing, active, suspended, closed."""
-        await self._send(
-            "agents.sessions.setStatus",
-            {"channel_id": channel, "thread_ts": thread, "status": status},
-        )
+    async def set_session(self, *, channel: str, thread: str, status: str, title: str) -> None:
+        """What the agent's pane shows of a conversation: processing, active, suspended, closed.
+
+        The title counts only the first time, and may be empty.
+        """
+        body: dict[str, object] = {"channel_id": channel, "thread_ts": thread, "status": status}
+        await self._send("agents.sessions.setStatus", {**body, "title": title} if title else body)
 
     async def direct(self, user: str) -> str:
         """The channel of direct messages with somebody."""

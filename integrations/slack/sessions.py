@@ -8,6 +8,7 @@ import structlog
 
 from integrations.channel import Card, Conversation, Final, Notice, Question, Reply
 from integrations.errors import IntegrationError, RejectedError
+from integrations.slack.blocks import plain_line
 from integrations.slack.client import SlackClient
 
 log = structlog.get_logger()
@@ -15,6 +16,7 @@ log = structlog.get_logger()
 RENEW_SECONDS = 1500.0
 """Slack takes `processing` for over after an hour."""
 REMEMBERED = 5000
+TITLE = 200
 
 
 @dataclass(slots=True)
@@ -23,11 +25,14 @@ class Sessions:
 
     clock: Callable[[], float] = time.monotonic
     _told: dict[str, tuple[str, float]] = field(default_factory=dict)
-    _refused: bool = False
+    _refused: set[str] = field(default_factory=set)
+    """The workspaces that have no such pane."""
 
     async def show(self, client: SlackClient, conversation: Conversation, reply: Reply) -> None:
         status, now = status_of(reply), self.clock()
-        if self._refused or status is None or not conversation.place.startswith("D"):
+        if status is None or not conversation.place.startswith("D"):
+            return
+        if conversation.team in self._refused:
             return
         before, at = self._told.get(conversation.key, ("", 0.0))
         renewed = status == "processing" and now - at >= RENEW_SECONDS
@@ -35,11 +40,14 @@ class Sessions:
             return
         try:
             await client.set_session(
-                channel=conversation.place, thread=conversation.thread, status=status
+                channel=conversation.place,
+                thread=conversation.thread,
+                status=status,
+                title=plain_line(reply.title, TITLE) if isinstance(reply, Card) else "",
             )
         except RejectedError as error:
             # No agent, or a plan without agents: there is nothing to show it in.
-            self._refused = True
+            self._refused.add(conversation.team)
             log.info("slack_sessions_off", error=str(error))
         except IntegrationError as error:
             log.warning("slack_session_not_shown", error=str(error))

@@ -36,6 +36,8 @@ class Fault:
     """A raw body, as a proxy would send it."""
     content_type: str = "application/json"
     hang: bool = False
+    cut: bool = False
+    """The connection ends without an answer."""
     when: Timing = "instead"
 
 
@@ -130,17 +132,16 @@ class SlackApi:
         self.calls.append((name, args))
         fault = self.faults[name].popleft() if self.faults[name] else None
         if fault is not None and fault.when == "instead":
-            return await self._failed(fault)
+            return await self._failed(fault, request)
         if (wait := self._too_soon(name)) > 0:
-            return await self._failed(
-                Fault(status=429, code="ratelimited", retry_after=str(math.ceil(wait)))
-            )
+            limited = Fault(status=429, code="ratelimited", retry_after=str(math.ceil(wait)))
+            return await self._failed(limited, request)
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         self.used.append(token)
         answer = self._answer(name, args, token)
         self.changed.set()
         if fault is not None:
-            return await self._failed(fault)
+            return await self._failed(fault, request)
         headers = {} if self.scopes is None else {"x-oauth-scopes": self.scopes}
         return web.json_response(answer, headers=headers)
 
@@ -153,8 +154,10 @@ class SlackApi:
             self._last[name] = now
         return wait
 
-    async def _failed(self, fault: Fault) -> web.Response:
+    async def _failed(self, fault: Fault, request: web.Request) -> web.Response:
         self.changed.set()
+        if fault.cut and request.transport is not None:
+            request.transport.abort()
         if fault.hang:
             await self._released.wait()
         headers = {"retry-after": fault.retry_after} if fault.retry_after else {}

@@ -74,6 +74,24 @@ async def test_the_pane_is_told_again_before_slack_forgets(
     assert [name for name, _ in site.api.calls].count("agents.sessions.setStatus") == 2
 
 
+async def test_the_pane_lists_a_conversation_by_its_errand(
+    site: Site, direct: Conversation
+) -> None:
+    await site.channel.post(direct, CARD, key="k")
+    [told] = [args for name, args in site.api.calls if name == "agents.sessions.setStatus"]
+    assert told["title"] == "Fix"
+
+
+async def test_a_workspace_without_panes_takes_none_from_others(
+    site: Site, direct: Conversation
+) -> None:
+    sessions, [client] = Sessions(), await site.clients()
+    site.api.fail("agents.sessions.setStatus", Fault(code="not_allowed"))
+    await sessions.show(client, direct.model_copy(update={"team": "T0SUB"}), CARD)
+    await sessions.show(client, direct, CARD)
+    assert site.api.sessions[direct.place, direct.thread] == "processing"
+
+
 async def test_without_a_pane_nothing_else_suffers(site: Site, direct: Conversation) -> None:
     site.api.fail("agents.sessions.setStatus", Fault(code="not_allowed"))
     for n in range(2):

@@ -1,0 +1,94 @@
+"""Many short errands while everything is killed. Run: python -m tests.chaos [--tasks 200] [--seed 7] [--seconds 180]"""
+
+import argparse
+import asyncio
+import contextlib
+import secrets
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import Random
+
+from runner.images.build import ensure_image
+from tests.chaos.faults import Nemesis
+from tests.chaos.people import People
+from tests.chaos.site import Site, site
+from tests.chaos.verdict import Verdict, judge, mostly_ended, settled
+from tests.support.installation import until
+
+EVERY_SECONDS = (0.0, 1.5)
+"""Between two requests."""
+CLEAN_SECONDS = 20.0
+PATIENCE_SECONDS = 240.0
+"""For what was asked for to end, once nothing is killed any more: longer than a lease and its grace."""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    arguments.add_argument("--tasks", type=int, default=200)
+    arguments.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    arguments.add_argument("--seconds", type=float, default=7200, help="ask for nothing more then")
+    arguments.add_argument("--keep", type=Path, help="where logs and data go, and stay")
+    given = arguments.parse_args()
+    say(f"seed {given.seed}")
+    ensure_image(progress=say)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as made:
+        root = (given.keep or Path(made)) / "s"
+        verdict = asyncio.run(
+            chaos(root, tasks=given.tasks, seed=given.seed, seconds=given.seconds)
+        )
+    for wrong in verdict.wrong:
+        say(wrong)
+    sys.stdout.write(f"{verdict.line}\n")
+    sys.exit(0 if verdict.holds else 1)
+
+
+async def chaos(root: Path, *, tasks: int, seed: int, seconds: float) -> Verdict:
+    async with site(root) as made:
+        people = People(site=made, rng=Random(f"{seed} people"))  # noqa: S311  repeatable, no secret
+        nemesis = Nemesis(site=made, rng=Random(f"{seed} faults"))  # noqa: S311
+        async with asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(loop)
+                for loop in (nemesis.kill(), nemesis.fail_calls(), nemesis.keep())
+            ]
+            asked = await _ask(people, tasks, seconds=seconds)
+            await _waited(lambda: mostly_ended(made, asked), seconds=seconds)
+            await nemesis.end(*loops[:2])
+            made.slack.faults.clear()
+            made.linear.faults.clear()
+            await _waited(lambda: settled(made, asked), seconds=PATIENCE_SECONDS)
+            await _waited(lambda: _bare(made), seconds=CLEAN_SECONDS)
+            await nemesis.end(*loops[2:])
+        say(", ".join(f"{name} {times}" for name, times in sorted(nemesis.done.items())))
+        return await judge(made, people, wanted=asked)
+
+
+async def _ask(people: People, tasks: int, *, seconds: float) -> int:
+    """Ask for so many errands, as long as there is time; how many it were."""
+    until_then = asyncio.get_running_loop().time() + seconds
+    for number in range(tasks):
+        if asyncio.get_running_loop().time() > until_then:
+            return number
+        await people.ask(number)
+        await asyncio.sleep(people.rng.uniform(*EVERY_SECONDS))
+    return tasks
+
+
+async def _waited(true: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
+    """In vain, perhaps: it is the verdict that tells."""
+    with contextlib.suppress(AssertionError):
+        await until(true, seconds=seconds, what="it is so")
+
+
+async def _bare(made: Site) -> bool:
+    return not made.errand.containers()
+
+
+def say(words: str) -> None:
+    sys.stderr.write(f"{words}\n")
+
+
+if __name__ == "__main__":
+    main()

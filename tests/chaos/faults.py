@@ -1,0 +1,91 @@
+"""What goes wrong, at random but repeatably: the seed gives which faults, in which order and after which pauses."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.chaos.site import Site
+from tests.support.installation import Name
+from tests.support.linear import faults as linear
+from tests.support.slack_api import Fault
+
+SLACK = (
+    Fault(status=429, code="ratelimited", retry_after="1"),
+    Fault(status=500, body="<html>"),
+    Fault(status=502, body="<html>", when="after"),
+    Fault(cut=True),
+    Fault(cut=True, when="after"),
+)
+METHODS = ("chat.postMessage", "chat.postMessage", "chat.update", "reactions.add")
+"""New posts twice as often: only they can be doubled."""
+LINEAR = (
+    linear.rate_limited(1), linear.server_error(), linear.server_error(effect=True),
+    linear.cut(effect=False), linear.cut(effect=True),
+)  # fmt: skip
+VICTIMS = ("work", "serve", "redis")
+FLUSH_AT = 3
+"""Which of the faults is the loss of everything that Redis holds."""
+KEEPER_SECONDS = 0.5
+
+
+@dataclass(slots=True, kw_only=True)
+class Nemesis:
+    """Two loops: processes that die, and calls that fail. And a keeper, as every host has one."""
+
+    site: Site
+    rng: Random
+    done: Counter[str] = field(default_factory=Counter)
+    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def kill(self) -> None:
+        number = 0
+        while True:
+            await asyncio.sleep(self.rng.uniform(5, 12))
+            number += 1
+            victim = "flush" if number == FLUSH_AT else self.rng.choice(VICTIMS)
+            down_seconds = self.rng.uniform(0, 2)
+            async with self._changing:
+                await self._strike(victim, down_seconds)
+            self.done[victim] += 1
+
+    async def end(self, *loops: asyncio.Task[None]) -> None:
+        """Between two deaths: what was killed is there again."""
+        async with self._changing:
+            for loop in loops:
+                loop.cancel()
+
+    async def fail_calls(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.uniform(1, 4))
+            self.site.slack.fail(self.rng.choice(METHODS), self.rng.choice(SLACK))
+            if self.rng.random() < 0.3:
+                self.site.linear.faults.add(self.rng.choice(LINEAR))
+                self.done["linear"] += 1
+            self.done["slack"] += 1
+
+    async def keep(self) -> None:
+        """Start again what ended by itself."""
+        while True:
+            await asyncio.sleep(KEEPER_SECONDS)
+            async with self._changing:
+                for name, process in list(self.site.errand.processes.items()):
+                    if process.poll() is not None:
+                        self.done[f"{name} ended by itself"] += 1
+                        self.site.errand.start(name)
+
+    async def _strike(self, victim: str, down_seconds: float) -> None:
+        if victim == "flush":
+            async with self.site.valkey.client() as client:
+                await client.flushall()
+        elif victim == "redis":
+            await self.site.valkey.kill()
+            await asyncio.sleep(down_seconds)
+            await self.site.valkey.start()
+        else:
+            await self._kill("work" if victim == "work" else "serve", down_seconds)
+
+    async def _kill(self, name: Name, down_seconds: float) -> None:
+        self.site.errand.kill(name)
+        await asyncio.sleep(down_seconds)
+        self.site.errand.start(name)
