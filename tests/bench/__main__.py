@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import card, crowd, linear, reattach, start, webhook
+from tests.bench import card, crowd, density, egress, linear, reattach, start, webhook
 from tests.bench.figures import Figure, Results
 from tests.bench.surroundings import results_of
 from tests.bench.table import table
@@ -25,6 +25,8 @@ PARTS: dict[str, Measure] = {
     "start": start.measure,
     "reattach": reattach.measure,
     "linear": linear.measure,
+    "density": density.measure,
+    "egress": egress.measure,
 }
 
 

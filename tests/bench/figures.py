@@ -37,7 +37,7 @@ class Aim(_Value):
 
 class Figure(_Value):
     name: str
-    unit: Literal["ms", "1/s", "1/min", "requests"]
+    unit: Literal["ms", "1/s", "1/min", "requests", "MiB", "MB/s"]
     ours: Sample
     baseline: Sample | None = None
     """Measured in turns with ours, in the same session."""

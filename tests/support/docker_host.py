@@ -89,14 +89,14 @@ def _tell(api: docker.APIClient, installation: str) -> None:
         sys.stdout.write(f"{json.dumps(found, indent=1)}\n")
 
 
-def make_mirror(folder: Path) -> tuple[Path, str]:
+def make_mirror(folder: Path, *, said: str = "Begin") -> tuple[Path, str]:
     """A bare repository with one commit that containers can read, and the commit."""
     folder.chmod(0o755)
     mirror = folder / "mirror.git"
     _git("init", "--quiet", "--bare", "--initial-branch=main", str(mirror))
     tree = _git("--git-dir", str(mirror), "mktree", stdin="")
     person = ["-c", "user.name=dana", "-c", "user.email=dana@acme.test"]
-    commit = _git("--git-dir", str(mirror), *person, "commit-tree", tree, "-m", "Begin")
+    commit = _git("--git-dir", str(mirror), *person, "commit-tree", tree, "-m", said)
     _git("--git-dir", str(mirror), "update-ref", "refs/heads/main", commit)
     return mirror, commit
 
