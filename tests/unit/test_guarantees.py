@@ -27,7 +27,7 @@ def test_every_test_that_a_promise_names_is_there() -> None:
 
 
 def test_every_fault_has_a_test_or_a_word_why_not() -> None:
-    rows = ROW.findall(PAGE)
+    rows = ROW.findall(PAGE.partition("## Faults")[2].partition("\n## ")[0])
     assert [int(number) for number, _ in rows] == list(range(1, FAULTS + 1))
     for number, shown in rows:
         assert re.search(r"`test_|`make chaos`|not tested", shown), number
