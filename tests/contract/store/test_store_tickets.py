@@ -64,3 +64,12 @@ async def test_secrets_change_only_as_they_are_known(store: Store) -> None:
         assert not await secrets.remove(tx, "a", old="3")
         assert await secrets.remove(tx, "a", old="4")
         assert await secrets.get(tx, "a") is None
+
+
+async def test_the_first_of_each_person_in_each_repository_may_start(store: Store) -> None:
+    async with store.begin() as tx:
+        for n, who in enumerate(["dana", "dana", "dana", "lee"]):
+            await tasks.insert(tx, a_task(n, requester=who))
+        await tasks.insert(tx, a_task(4, requester="dana", repo="acme/api"))
+        found = await tasks.candidates(tx, each=2)
+    assert [t.id for t in found] == [a_task(n).id for n in (0, 1, 3, 4)]
