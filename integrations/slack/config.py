@@ -33,8 +33,9 @@ class SlackConfig(BaseModel):
     @model_validator(mode="after")
     def _can_speak(self) -> Self:
         if bool(self.bot_token) == self.many:
+            said = "not both" if self.many else "one of these, with what lets events in"
             raise ValueError(
-                "set bot_token (one workspace) or client_id, client_secret and teams (several): not both"
+                f"set bot_token (one workspace) or client_id, client_secret and teams (several): {said}"
             )
         if self.many and (self.client_secret is None or not self.teams):
             raise ValueError(

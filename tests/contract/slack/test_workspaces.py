@@ -202,6 +202,7 @@ async def test_tokens_that_do_not_rotate_are_never_renewed(many: Many) -> None:
     [
         ({}, "set bot_token"),
         ({"bot_token": "xoxb-1", "client_id": "1"}, "not both"),
+        ({"signing_secret": "1"}, "one of these"),
         ({"client_id": "1"}, "client_secret"),
         ({"client_id": "1", "client_secret": "x"}, "teams"),
     ],
