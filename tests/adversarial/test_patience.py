@@ -32,8 +32,14 @@ def place(tmp_path: Path) -> Iterator[Arena]:
 
 
 def denied(place: Arena, host: str, case: Case) -> None:
-    lines = place.run.gateway.kinds("decision", verdict="deny", host=host)
-    assert any(case.record in line["reason"] for line in lines), lines
+    gateway = place.run.gateway
+    gateway.wait(
+        lambda: [
+            line
+            for line in gateway.kinds("decision", verdict="deny", host=host)
+            if case.record in line["reason"]
+        ]
+    )
 
 
 def served(place: Arena) -> None:
