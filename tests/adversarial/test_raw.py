@@ -231,7 +231,7 @@ def on_record(place: Arena, attempt: Try, reason: str) -> str:
         return any(reason in line["reason"] for line in (*lines, *gateway.kinds("brokered")))
 
     try:
-        gateway.wait(found, seconds=2)
+        gateway.wait(found)
     except AssertionError:
         lines = gateway.kinds("decision", verdict=attempt.verdict, host=host)
         return f"not on record: {[line['reason'] for line in lines]}"
