@@ -43,6 +43,10 @@ async def keep_showing(
     over: Callable[[T], bool],
 ) -> T:
     """One picture, drawn anew until it is over. Without a terminal it is drawn once, at the end."""
+    if not out.is_terminal:
+        seen = await keep_looking(look, lambda _: None, seconds=seconds, over=over)
+        out.print(draw(seen))
+        return seen
     with Live(console=out, auto_refresh=False) as live:
         return await keep_looking(
             look, lambda seen: live.update(draw(seen), refresh=True), seconds=seconds, over=over

@@ -154,6 +154,7 @@ def test_what_runs_where_is_shown_once_where_nobody_looks(tasked: Place) -> None
     assert "1 under way" in shown
     assert "sk000xyz  queued" in shown
     assert "Redis can't be reached" in shown
+    assert shown.endswith("\n")
 
 
 def test_a_task_that_has_ended_is_watched_to_its_end(tasked: Place) -> None:
@@ -161,6 +162,7 @@ def test_a_task_that_has_ended_is_watched_to_its_end(tasked: Place) -> None:
     assert done.returncode == 1
     assert "failed" in done.stdout
     assert "\x1b" not in done.stdout
+    assert done.stdout.endswith("\n")
     lines = tasked.errand("task", "watch", "000001", "--json").stdout.splitlines()
     assert [json.loads(line)["event"]["text"] for line in lines] == ["said 1"]
 
