@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from bot import manual
 from bot.in_force import InForce
 from bot.intake import utc_now
@@ -43,7 +41,7 @@ class HouseFront:
     async def errands(self, person: str, *, limit: int) -> tuple[Errand, ...]:
         async with self.store.read() as conn:
             mine = await tasks.of_requester(conn, person, limit=limit)
-            return tuple([self._errand(task, await _run_of(conn, task)) for task in mine])
+            return tuple([self._errand(task, await runs.newest(conn, task)) for task in mine])
 
     async def questions(self, person: str) -> tuple[Question, ...]:
         async with self.store.read() as conn:
@@ -64,7 +62,7 @@ class HouseFront:
             task = await tasks.for_conversation(conn, conversation)
             if task is None:
                 return None
-            run = await _run_of(conn, task)
+            run = await runs.newest(conn, task)
             attempts = await runs.of_task(conn, task.id)
             last = await outbox.get(conn, task.id, "final", str(task.round))
         view = View.model_validate(run.view) if run else View()
@@ -147,7 +145,3 @@ def _hosts(grant: Grant) -> tuple[str, ...]:
     """What work under this grant may reach, in words."""
     profiles = (f"profile {name}" for name in grant.profiles)
     return tuple(dict.fromkeys([*(rule.host for rule in grant.egress), *profiles]))
-
-
-async def _run_of(conn: AsyncConnection, task: TaskRow) -> RunRow | None:
-    return await runs.get(conn, task.id, task.fence) if task.fence else None

@@ -9,10 +9,9 @@ from pathlib import Path
 import structlog
 
 from bot.intake import utc_now
-from bot.store import audit
+from bot.record import record
 from bot.store.engine import Store
 from bot.store.errors import StoreError
-from bot.store.rows import AuditEntry
 from policies.errors import PolicyError
 from policies.load import load_policy
 from policies.model import Policy
@@ -77,16 +76,17 @@ class PolicyFile:
         await self._record("loaded")
 
     async def _record(self, decision: str, **detail: str) -> None:
-        entry = AuditEntry(
-            at=self.now(),
-            actor="serve",
-            action="policy",
-            decision=decision,
-            policy_hash=self.in_force.policy.hash,
-            detail=detail,
-        )
+        policy_hash = self.in_force.policy.hash
         async with self.store.begin() as tx:
-            await audit.append(tx, entry)
+            await record(
+                tx,
+                now=self.now(),
+                actor="serve",
+                action="policy",
+                decision=decision,
+                policy_hash=policy_hash,
+                **detail,
+            )
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -13,6 +13,7 @@ from bot.states import LIVE, TaskState
 from bot.store import figures, runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import RunRow, TaskRow
+from bot.valkey import socket_in
 from runner import keys
 
 LIMIT = 200
@@ -58,7 +59,7 @@ async def look(store: Store, settings: Settings, *, now: datetime) -> Overview:
     async with store.read() as conn:
         found = await figures.look(conn)
         live = await tasks.listing(conn, states=LIVE, limit=LIMIT)
-        entries = [entry(t, await runs.get(conn, t.id, t.fence) if t.fence else None) for t in live]
+        entries = [entry(task, await runs.newest(conn, task)) for task in live]
     return Overview(
         at=now,
         tasks=tuple(entries),
@@ -91,7 +92,7 @@ def entry(task: TaskRow, run: RunRow | None) -> Entry:
 
 async def hosts_of(settings: Settings) -> tuple[HostRow, ...] | None:
     """Hosts that live. An embedded Redis is asked if it is there, and not started."""
-    socket = settings.data_dir.absolute() / "valkey" / "valkey.sock"
+    socket = socket_in(settings.data_dir / "valkey")
     if not settings.redis_url and not socket.exists():
         return None
     url = settings.redis_url or f"unix://{socket}"

@@ -164,7 +164,7 @@ async def introduce(
 
 async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: str = "") -> None:
     """Bring the card of the task's round up to date: one message in each place, edited there."""
-    run = await runs.get(tx, task.id, task.fence) if task.fence else None
+    run = await runs.newest(tx, task)
     current = run if run is not None and run.round == task.round else None
     view = View.model_validate(current.view) if current else View()
     shown = card(task, view, now=now, started_at=current.started_at if current else None, note=note)
@@ -219,7 +219,7 @@ async def quiet_since(
 
 async def status_text(tx: AsyncConnection, task: TaskRow, *, now: datetime) -> str:
     """How far a task is, in a few words."""
-    newest = await runs.get(tx, task.id, task.fence) if task.fence else None
+    newest = await runs.newest(tx, task)
     run = newest if newest is not None and newest.round == task.round else None
     since = run.started_at if run and run.started_at else task.changed_at
     minutes = int((now - since).total_seconds() // 60)

@@ -103,9 +103,14 @@ async def embedded_valkey(directory: Path) -> AsyncIterator[str]:
                 await _shut_down(url)
 
 
+def socket_in(directory: Path) -> Path:
+    """Where the embedded server of this directory listens."""
+    return directory.resolve() / "valkey.sock"
+
+
 def _prepared(directory: Path) -> tuple[Path, Path]:
     """The socket of the server-to-be, and its configuration file."""
-    socket = directory.resolve() / "valkey.sock"
+    socket = socket_in(directory)
     if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
         raise NoRedisError(
             f"the path {socket} is too long for a socket: set ERRAND_DATA_DIR to a shorter one"

@@ -181,7 +181,9 @@ class Shift:
             for step in (live.follow, partial(live.give_up, "Something unforeseen went wrong.")):
                 try:
                     await step()
-                except Exception:
+                except (
+                    Exception
+                ):  # whatever it was: the run is given up with a word, and the others go on
                     log.exception("run_broke", run=str(live.run))
                 else:
                     return

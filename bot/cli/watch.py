@@ -70,7 +70,7 @@ class Watch:
             task = await tasks.get(conn, self.task)
             if task is None:
                 raise LookupError(self.task)
-            run = await runs.get(conn, task.id, task.fence) if task.fence else None
+            run = await runs.newest(conn, task)
             stored = await events.of_task(conn, task.id, stored_since=self._since)
         new = [row for row in stored if _key(row) not in self._known]
         if new:

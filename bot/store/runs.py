@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy import update as sql_update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.store.rows import RunRow
+from bot.store.rows import RunRow, TaskRow
 from bot.store.tables import run as table
 from bot.store.writing import insert_new
 
@@ -34,6 +34,11 @@ async def get(conn: AsyncConnection, task: str, fence: int) -> RunRow | None:
     query = select(table).where(table.c.task == task, table.c.fence == fence)
     row = (await conn.execute(query)).mappings().first()
     return None if row is None else RunRow.model_validate(dict(row))
+
+
+async def newest(conn: AsyncConnection, task: TaskRow) -> RunRow | None:
+    """None while the task has not been launched."""
+    return await get(conn, task.id, task.fence) if task.fence else None
 
 
 async def of_task(conn: AsyncConnection, task: str) -> list[RunRow]:

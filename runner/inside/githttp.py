@@ -16,7 +16,7 @@ from runner.inside.splice import farewell
 from runner.inside.wire import Transcript
 
 HOST = "git.internal"
-_PORT = 80
+_DIALLED = Dialled(host=HOST, port=80)
 _SERVICE = "git-receive-pack"
 _FETCH = "git-upload-pack"
 _TARGET = re.compile(
@@ -55,8 +55,7 @@ class GitEndpoint:
             self._turn_away(incoming, head, "Push to the repository of this task.")
 
     def _turn_away(self, incoming: Incoming, head: Head, reason: str) -> None:
-        dialled = Dialled(host=HOST, port=_PORT)
-        self._audit.deny(dialled, reason, method=head.method, path=head.path)
+        self._audit.deny(_DIALLED, reason, method=head.method, path=head.path)
         _say(incoming, "404 Not Found", reason)
 
     def _serve_fetch(self, incoming: Incoming, head: Head, repo: str) -> None:
@@ -77,11 +76,10 @@ class GitEndpoint:
             _say(incoming, "405 Method Not Allowed", "Only fetching is possible here.")
 
     def _deny(self, head: Head, reason: str, repo: str) -> None:
-        dialled = Dialled(host=HOST, port=_PORT)
-        self._audit.deny(dialled, reason, rule="reads", method=head.method, path=f"/{repo}.git")
+        self._audit.deny(_DIALLED, reason, rule="reads", method=head.method, path=f"/{repo}.git")
 
     def _advertise_fetch(self, incoming: Incoming, mirror: Path, repo: str) -> None:
-        allow = Allow(host=HOST, port=_PORT, scheme="http", rule="reads", private=False)
+        allow = Allow(host=HOST, port=_DIALLED.port, scheme="http", rule="reads", private=False)
         self._audit.allow(allow, "", method="GET", path=f"/{repo}.git")
         try:
             refs = gitfetch.advertise(mirror)

@@ -52,6 +52,9 @@ def entries(
         if parts.scheme not in _PORTS or not parts.hostname:
             continue
         port = parts.port or _PORTS[parts.scheme]
+        key = f"{parts.hostname} {parts.scheme} {port}"
+        if key in found:
+            continue  # a page of an index has hundreds of links to one place
         entry: dict[str, object] = {"host": parts.hostname}
         if parts.scheme != "https":
             entry["scheme"] = parts.scheme
@@ -60,9 +63,7 @@ def entries(
         inside = [address for address in resolve(parts.hostname) if is_nameable(address)]
         if inside:
             entry["addresses"] = inside
-        found[f"{parts.hostname} {parts.scheme} {port}"] = (
-            entry if len(entry) > 1 else parts.hostname
-        )
+        found[key] = entry if len(entry) > 1 else parts.hostname
     return [found[key] for key in sorted(found)]
 
 

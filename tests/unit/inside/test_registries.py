@@ -23,6 +23,17 @@ def test_a_mirror_in_a_closed_network_is_named_with_the_addresses_it_has_there()
     ]
 
 
+def test_a_host_with_many_links_is_looked_up_once() -> None:
+    asked: list[str] = []
+
+    def resolve(host: str) -> list[str]:
+        asked.append(host)
+        return []
+
+    entries([f"https://files.acme.test/{n}" for n in range(300)], resolve=resolve)
+    assert asked == ["files.acme.test"]
+
+
 def test_a_name_that_does_not_resolve_has_no_address() -> None:
     assert addresses_of("..") == []
     assert addresses_of("127.0.0.1") == ["127.0.0.1"]
