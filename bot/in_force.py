@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -38,10 +38,8 @@ class PolicyFile:
     store: Store
     now: Callable[[], datetime] = utc_now
     look_seconds: float = LOOK_SECONDS
-    _seen: _Stamp = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._seen = _stamp(self.path)
+    _seen: _Stamp = (0, 0, 0)
+    """No file's: one that was written while `serve` started is looked at too."""
 
     async def run(self) -> None:
         """Look until cancelled."""

@@ -36,6 +36,15 @@ async def test_a_new_version_counts_and_is_on_record(office: Office, file: Polic
     assert (row.decision, row.policy_hash) == ("loaded", file.in_force.policy.hash)
 
 
+async def test_what_was_written_while_serve_started_counts(office: Office, tmp_path: Path) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(FIRST)
+    in_force = InForce(load_policy(path))
+    path.write_text(SECOND)
+    await PolicyFile(path=path, in_force=in_force, store=office.store).look()
+    assert in_force.policy.limits.tasks == 7
+
+
 @pytest.mark.parametrize("content", ["version: 2\n", "", "rules: [", None])
 async def test_what_cannot_be_used_changes_nothing_and_is_told_once(
     office: Office, file: PolicyFile, content: str | None
