@@ -17,7 +17,11 @@ from runner.errors import SandboxStartError
 RELEASE: Final = "bookworm"
 LOCAL: Final = f"errand-base:{RELEASE}"
 PUBLIC: Final = f"debian:{RELEASE}-slim"
-_PACKAGES: Final = "ca-certificates,curl,git,python3,python3-cryptography,python3-pip,python3-venv"
+# debootstrap looks for packages by their own names only: cryptography asks for cffi-backend by another one.
+_PACKAGES: Final = (
+    "ca-certificates,curl,git,python3,python3-cffi-backend,python3-cryptography,python3-pip,"
+    "python3-venv"
+)
 # Between two signs of life of a registry, not for the whole pull.
 _PULL_SECONDS: Final = 20
 _DEBOOTSTRAP_SECONDS: Final = 1200
