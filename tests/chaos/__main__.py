@@ -1,4 +1,8 @@
-"""Many short errands while everything is killed. Run: python -m tests.chaos [--tasks 200] [--seed 7] [--seconds 180]"""
+"""Many short errands while everything is killed. Run: python -m tests.chaos [--tasks 200] [--seed 7] [--seconds 180]
+
+With `--database postgresql --serves 2 --works 2` there are two of each, and PostgreSQL is killed as well; with
+`--own-dockerd` the last host has a Docker daemon that is.
+"""
 
 import argparse
 import asyncio
@@ -13,7 +17,7 @@ from random import Random
 from runner.images.build import ensure_image
 from tests.chaos.faults import Nemesis
 from tests.chaos.people import People
-from tests.chaos.site import Site, site
+from tests.chaos.site import Plan, Site, site
 from tests.chaos.verdict import Verdict, judge, mostly_ended, settled
 from tests.support.installation import until
 
@@ -30,13 +34,20 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     arguments.add_argument("--seconds", type=float, default=7200, help="ask for nothing more then")
     arguments.add_argument("--keep", type=Path, help="where logs and data go, and stay")
+    arguments.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    arguments.add_argument("--serves", type=int, default=1, help="several need PostgreSQL")
+    arguments.add_argument("--works", type=int, default=1)
+    arguments.add_argument("--own-dockerd", action="store_true", help="needs root")
     given = arguments.parse_args()
+    plan = Plan(
+        database=given.database, serves=given.serves, works=given.works, own_dockerd=given.own_dockerd
+    )  # fmt: skip
     say(f"seed {given.seed}")
     ensure_image(progress=say)
     with tempfile.TemporaryDirectory(prefix="chaos-") as made:
         root = (given.keep or Path(made)) / "s"
         verdict = asyncio.run(
-            chaos(root, tasks=given.tasks, seed=given.seed, seconds=given.seconds)
+            chaos(root, plan, tasks=given.tasks, seed=given.seed, seconds=given.seconds)
         )
     for wrong in verdict.wrong:
         say(wrong)
@@ -44,8 +55,8 @@ def main() -> None:
     sys.exit(0 if verdict.holds else 1)
 
 
-async def chaos(root: Path, *, tasks: int, seed: int, seconds: float) -> Verdict:
-    async with site(root) as made:
+async def chaos(root: Path, plan: Plan, *, tasks: int, seed: int, seconds: float) -> Verdict:
+    async with site(root, plan) as made:
         people = People(site=made, rng=Random(f"{seed} people"))  # noqa: S311  repeatable, no secret
         nemesis = Nemesis(site=made, rng=Random(f"{seed} faults"))  # noqa: S311
         async with asyncio.TaskGroup() as group:
