@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any
 
-PIECE = 65536
+from tests.support.relay import join
 
 
 class Balancer:
@@ -31,22 +30,5 @@ class Balancer:
                 except OSError:
                     continue
                 with contextlib.closing(outer):
-                    await _join(_pass(reader, outer), _pass(inner, writer))
+                    await join((reader, writer), (inner, outer))
                 return
-
-
-async def _join(*ways: Coroutine[Any, Any, None]) -> None:
-    """Until one of two sides hangs up: then the other one hears of it."""
-    passing = [asyncio.create_task(way) for way in ways]
-    try:
-        await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in passing:
-            one.cancel()
-
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while piece := await reader.read(PIECE):
-            writer.write(piece)
-            await writer.drain()
