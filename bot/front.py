@@ -10,14 +10,14 @@ from bot.intake import utc_now
 from bot.places import chosen_for
 from bot.progress import STATE_WORDS, View
 from bot.starts import Asked
-from bot.states import TERMINAL, TaskState
-from bot.store import cursors, outbox, runs, tasks
+from bot.states import LIVE, TERMINAL, TaskState
+from bot.store import cursors, followers, outbox, runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import RunRow, TaskRow
 from integrations.channel import Conversation, Final
 from integrations.front import Details, Errand, House, Offer, Question
 from integrations.wording import final_facts
-from policies.decide import decide, is_trigger, operators
+from policies.decide import decide, is_open, is_trigger, operators
 from policies.model import Ask, Grant, Policy
 from runner.agents.catalogue import CATALOGUE
 
@@ -109,6 +109,16 @@ class HouseFront:
             if (grant := self._grant(person, f"{person.partition(':')[0]}:*", name))
         )
         return House(operators=tuple(dict.fromkeys([*persons, *named])), reaches=tuple(reaches))
+
+    async def live(self, channel: str) -> tuple[Conversation, ...]:
+        async with self.store.read() as conn:
+            found = await tasks.in_states(conn, LIVE)
+            following = await followers.of_live_tasks(conn)
+        everywhere = [*(task.conversation for task in found), *following]
+        return tuple(dict.fromkeys(one for one in everywhere if one.channel == channel))
+
+    def is_open(self, where: str, *, shared: bool) -> bool:
+        return is_open(self.policy, where, shared=shared)
 
     def is_trigger(self, topic: str) -> bool:
         return is_trigger(self.policy, (topic,))

@@ -121,14 +121,11 @@ def open_channels(settings: Settings, store: Store, in_force: InForce) -> dict[s
 def open_slack(
     settings: Settings, config: SlackConfig, *, store: Store, in_force: InForce
 ) -> SlackChannel:
-    workspaces = (
-        ManyWorkspaces(config, Vault(store, vault_key(settings)))
-        if config.many
-        else OneWorkspace(SlackClient(config))
-    )
+    notes = Vault(store, vault_key(settings))
+    workspaces = ManyWorkspaces(config, notes) if config.many else OneWorkspace(SlackClient(config))
     front = HouseFront(store=store, in_force=in_force)
     tickets = settings.linear is not None
-    return SlackChannel(config, front=front, workspaces=workspaces, tickets=tickets)
+    return SlackChannel(config, front=front, workspaces=workspaces, notes=notes, tickets=tickets)
 
 
 def open_linear(settings: Settings, store: Store) -> LinearChannel | None:
