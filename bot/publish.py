@@ -17,6 +17,7 @@ from bot.handin import HandIn, HandIns, NothingHandedInError
 from bot.intake import Signal, utc_now
 from bot.metrics import Metrics
 from bot.progress import Published, View, final
+from bot.pulls import watch
 from bot.record import record
 from bot.said import show_card
 from bot.standing import Standing
@@ -220,6 +221,7 @@ class Publisher:
                 head=hand_in.head,
                 base=hand_in.base,
             )
+            await watch(tx, task.id, now=now)
             row = await runs.get(tx, task.id, task.fence)
             last = await events.last(tx, task.id, fence=task.fence, kind="finished")
             said = last.record.event if last else None

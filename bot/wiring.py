@@ -29,6 +29,7 @@ from bot.metrics import Metrics
 from bot.outbox import Outbox
 from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
+from bot.pulls import PullWatch
 from bot.retention import Retention
 from bot.settings import Settings, vault_key, worker_token
 from bot.standing import Standing
@@ -275,7 +276,7 @@ def _assemble(parts: _Opened) -> Services:
         loops={
             "completion": completer.run, "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
             "commands": dispatcher.run_commands, "apply": applier.run, "publish": publisher.run,
-            "outbox": outbox.run, "retention": retention.run, "policy": policy_file.run,
+            "outbox": outbox.run, "pulls": PullWatch(store=store, forges=forges).run, "retention": retention.run, "policy": policy_file.run,
         },
     )  # fmt: skip
 

@@ -156,8 +156,9 @@ async def test_whoever_listens_looks_for_what_was_missed(
     inbox, notes = Inbox(api), MemoryNotes()
     await notes.put("slack:cursor:T0ACME", datetime.now(UTC).isoformat())
     asked = f"{time.time() - 60:.6f}"
-    said = {"ts": asked, "thread_ts": asked, "text": "<@U0ERRAND> fix it", "user": "U0DANA"}
-    api.messages["C0WEB"].append(said)
+    api.messages["C0WEB"].append(
+        {"ts": asked, "thread_ts": asked, "text": "<@U0ERRAND> fix it", "user": "U0DANA"}
+    )
     channel = SlackChannel(
         config.model_copy(update={"history_calls_a_minute": 6000}),
         front=FakeFront(),
