@@ -143,7 +143,7 @@ def card(
         live=live,
         steps=steps,
         doing=(note or _waiting(task) or _doing(view)) if live else "",
-        elapsed_seconds=int((until - since).total_seconds()) if since else None,
+        elapsed_seconds=max(0, int((until - since).total_seconds())) if since else None,
         cost_usd=view.cost_usd,
         url=task.page,
         pull_url=task.pull_url,

@@ -52,6 +52,8 @@ class Case:
                 await self.forge.close_pull(REPO, pull.number)
             case GitHubForge():
                 await self.as_person("PATCH", pull, json={"state": "closed"})
+            case _:
+                raise AssertionError(self.forge.name)
 
     async def merged(self, pull: Pull, git: Git, sha: str) -> None:
         """Somebody does."""
@@ -64,6 +66,8 @@ class Case:
                 await git.push(url, header=None, sha=sha, ref="refs/heads/main", expect=base)
             case GitHubForge():
                 await self.as_person("PUT", pull, more="/merge", json={})
+            case _:
+                raise AssertionError(self.forge.name)
 
     async def as_person(
         self, method: str, pull: Pull, *, json: dict[str, str], more: str = ""
