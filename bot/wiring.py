@@ -29,6 +29,7 @@ from bot.metrics import Metrics
 from bot.outbox import Outbox
 from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
+from bot.pulls import PullWatch
 from bot.retention import Retention
 from bot.settings import Settings, vault_key, worker_token
 from bot.standing import Standing
@@ -120,14 +121,11 @@ def open_channels(settings: Settings, store: Store, in_force: InForce) -> dict[s
 def open_slack(
     settings: Settings, config: SlackConfig, *, store: Store, in_force: InForce
 ) -> SlackChannel:
-    workspaces = (
-        ManyWorkspaces(config, Vault(store, vault_key(settings)))
-        if config.many
-        else OneWorkspace(SlackClient(config))
-    )
+    notes = Vault(store, vault_key(settings))
+    workspaces = ManyWorkspaces(config, notes) if config.many else OneWorkspace(SlackClient(config))
     front = HouseFront(store=store, in_force=in_force)
     tickets = settings.linear is not None
-    return SlackChannel(config, front=front, workspaces=workspaces, tickets=tickets)
+    return SlackChannel(config, front=front, workspaces=workspaces, notes=notes, tickets=tickets)
 
 
 def open_linear(settings: Settings, store: Store) -> LinearChannel | None:
@@ -277,7 +275,8 @@ def _assemble(parts: _Opened) -> Services:
         loops={
             "completion": completer.run, "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
             "commands": dispatcher.run_commands, "outbox": outbox.run, "policy": policy_file.run, "duty": duty.run,
-            "apply": duty.only(applier.run), "publish": duty.only(publisher.run), "retention": duty.only(retention.run),
+            "apply": duty.only(applier.run), "publish": duty.only(publisher.run),
+            "pulls": duty.only(PullWatch(store=store, forges=forges).run), "retention": duty.only(retention.run),
         },
     )  # fmt: skip
 

@@ -50,7 +50,11 @@ class Nemesis:
     def _victims(self) -> list[str]:
         """Each kind of thing dies as often as another."""
         site = self.site
-        kinds = [self.rng.choice(site.plan.work_names), self.rng.choice(site.plan.serve_names), "redis"]
+        kinds = [
+            self.rng.choice(site.plan.work_names),
+            self.rng.choice(site.plan.serve_names),
+            "redis",
+        ]
         kinds += ["postgres"] if site.postgres else []
         return kinds + (["dockerd"] if site.dockerd else [])
 

@@ -45,7 +45,7 @@ class Dockerd:
         with (self._root / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    "dockerd", "--host", self.url, "--data-root", str(self._root / "data"),
+                    _found("dockerd"), "--host", self.url, "--data-root", str(self._root / "data"),
                     "--exec-root", str(self._root / "exec"), "--pidfile", str(self._root / "docker.pid"),
                     "--bridge", self._bridge, "--iptables=false", "--ip-masq=false", "--ip-forward=false",
                 ],
@@ -68,9 +68,9 @@ class Dockerd:
 
     def load(self, *images: str) -> None:
         """The machine's images, under the same names."""
-        saved = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE)
+        saved = subprocess.Popen([_found("docker"), "save", *images], stdout=subprocess.PIPE)
         subprocess.run(
-            ["docker", "--host", self.url, "load"], stdin=saved.stdout, check=True, timeout=300,
+            [_found("docker"), "--host", self.url, "load"], stdin=saved.stdout, check=True, timeout=300,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         saved.wait()
@@ -126,4 +126,9 @@ def _mounts(root: Path) -> list[str]:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    program, *arguments = command
+    subprocess.run([_found(program), *arguments], check=True, capture_output=True, timeout=30)
+
+
+def _found(program: str) -> str:
+    return shutil.which(program) or program

@@ -126,8 +126,7 @@ class Installation:
     @contextlib.asynccontextmanager
     async def store(self) -> AsyncIterator[Store]:
         store = Store(
-            self.settings.get("ERRAND_DATABASE_URL")
-            or f"sqlite+aiosqlite:///{self.data}/errand.db"
+            self.settings.get("ERRAND_DATABASE_URL") or f"sqlite+aiosqlite:///{self.data}/errand.db"
         )
         try:
             yield store

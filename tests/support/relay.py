@@ -12,7 +12,9 @@ End = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 async def join(one: End, other: End) -> None:
     """Pass everything on, both ways, until one of them hangs up: then the other one hears of it."""
-    passing = [asyncio.create_task(_pass(*ways)) for ways in ((one[0], other[1]), (other[0], one[1]))]
+    passing = [
+        asyncio.create_task(_pass(*ways)) for ways in ((one[0], other[1]), (other[0], one[1]))
+    ]
     try:
         await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
     finally:

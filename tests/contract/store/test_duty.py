@@ -89,7 +89,9 @@ class Shift:
     @asynccontextmanager
     async def begun(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            loops = [group.create_task(one()) for one in (self._duty.run, self._duty.only(self._loop))]
+            loops = [
+                group.create_task(one()) for one in (self._duty.run, self._duty.only(self._loop))
+            ]
             yield
             for loop in loops:
                 loop.cancel()
