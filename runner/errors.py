@@ -26,7 +26,7 @@ class SandboxLostError(RunnerError):
     """A container that should be there is not."""
 
 
-class SandboxAwayError(SandboxStartError, SandboxLostError):
+class SandboxAwayError(SandboxLostError, SandboxStartError):
     """Docker does not answer. Nobody knows what became of what was asked, nor of the containers."""
 
 
