@@ -18,14 +18,14 @@ from runner.images.build import ensure_image
 from tests.chaos.faults import Nemesis
 from tests.chaos.people import People
 from tests.chaos.site import Plan, Site, site
-from tests.chaos.verdict import Verdict, judge, mostly_ended, settled
+from tests.chaos.verdict import Verdict, judge, mostly_ended, progress, settled
 from tests.support.installation import until
 
 EVERY_SECONDS = (0.0, 1.5)
 """Between two requests."""
 CLEAN_SECONDS = 20.0
 PATIENCE_SECONDS = 240.0
-"""For what was asked for to end, once nothing is killed any more: longer than a lease and its grace."""
+"""How long nothing may move, once nothing is killed any more: longer than a lease and its grace."""
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ async def chaos(root: Path, plan: Plan, *, tasks: int, seed: int, seconds: float
             await nemesis.end(*loops[:2])
             made.slack.faults.clear()
             made.linear.faults.clear()
-            await _waited(lambda: settled(made, asked), seconds=PATIENCE_SECONDS)
+            await _settled(made, asked)
             await _waited(lambda: _bare(made), seconds=CLEAN_SECONDS)
             await nemesis.end(*loops[2:])
         say(", ".join(f"{name} {times}" for name, times in sorted(nemesis.done.items())))
@@ -91,6 +91,20 @@ async def _waited(true: Callable[[], Awaitable[bool]], *, seconds: float) -> Non
     """In vain, perhaps: it is the verdict that tells."""
     with contextlib.suppress(AssertionError):
         await until(true, seconds=seconds, what="it is so")
+
+
+async def _settled(made: Site, asked: int) -> None:
+    """As long as things move, they are waited for."""
+    moved = -1
+    while (now := await progress(made)) > moved:
+        moved = now
+
+        async def ended_or_moved(before: int = now) -> bool:
+            return await settled(made, asked) or await progress(made) > before
+
+        await _waited(ended_or_moved, seconds=PATIENCE_SECONDS)
+        if await settled(made, asked):
+            return
 
 
 async def _bare(made: Site) -> bool:

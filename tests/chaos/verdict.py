@@ -67,6 +67,15 @@ async def mostly_ended(site: Site, wanted: int) -> bool:
     return sum(row.state in TERMINAL for row in rows) >= wanted * 0.9
 
 
+async def progress(site: Site) -> int:
+    """Grows with everything that ends and everything that is said; 0 while the database is down."""
+    try:
+        rows, said = await _stored(site)
+    except StoreError:
+        return 0
+    return sum(row.state in TERMINAL for row in rows) + sum(row.state == "sent" for row in said)
+
+
 async def settled(site: Site, wanted: int) -> bool:
     """Every errand has ended, and everything was said."""
     try:
