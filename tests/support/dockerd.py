@@ -68,12 +68,12 @@ class Dockerd:
 
     def load(self, *images: str) -> None:
         """The machine's images, under the same names."""
-        saved = subprocess.Popen([_found("docker"), "save", *images], stdout=subprocess.PIPE)
-        subprocess.run(
-            [_found("docker"), "--host", self.url, "load"], stdin=saved.stdout, check=True, timeout=300,
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        saved.wait()
+        command = [_found("docker"), "save", *images]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as saved:
+            subprocess.run(
+                [_found("docker"), "--host", self.url, "load"], stdin=saved.stdout, check=True,
+                timeout=300, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
 
     def kill(self) -> None:
         """End it like a crash. Its containers go on until the next one ends them."""
