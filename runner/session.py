@@ -125,13 +125,27 @@ class Session:
             if command:
                 self._report.tell(CommandSeen(command=command))
             self._stop()
+        elif msg.get("kind") == "answer" and self._answered(msg):
+            self._report.tell(CommandSeen(command=command))
         elif self._may_prompt() and not self._exec.startswith("push:"):
             self._report.tell(CommandSeen(command=command))
             self._steers.append(str(msg.get("text", "")))
 
+    def _answered(self, msg: Mapping[str, Any]) -> bool:
+        """False if the agent does not wait for it any more: then it is word like any other."""
+        outcomes = self._acp.answer(str(msg.get("question", "")), str(msg.get("answer", "")))
+        for outcome in outcomes or ():
+            self._came_out(outcome)
+        return outcomes is not None
+
+    def _drop_questions(self) -> None:
+        for outcome in self._acp.drop_questions():
+            self._came_out(outcome)
+
     def _stop(self) -> None:
         self.stopping = True
         self._pending.clear()
+        self._drop_questions()
         if self._turn and self._turns:
             self._tell(self._acp.cancel())
         else:
@@ -242,6 +256,7 @@ class Session:
                 self._report.tell(outcome)
 
     def _turn_ended(self, stop_reason: str) -> None:
+        self._drop_questions()
         if self.stopping:
             self._report.stopped()
         elif reason := _UNFINISHED.get(stop_reason):
@@ -252,6 +267,7 @@ class Session:
             self._hand_over()
 
     def _turn_failed(self, reason: str, tail: str = "") -> None:
+        self._drop_questions()
         if self.stopping:
             self._report.stopped()
         else:
