@@ -12,7 +12,7 @@ from bot.answers import Answers, seq_of
 from bot.progress import View
 from bot.quiet import is_muted
 from bot.record import record
-from bot.said import is_shown_as, say, say_everywhere, settle, whereabouts
+from bot.said import say, say_everywhere, settle, was_pressed_on, whereabouts
 from bot.states import TaskState
 from bot.store import commands, runs, tasks
 from bot.store.rows import CommandRow, TaskRow
@@ -98,7 +98,7 @@ class Replies:
         if any(Answer.model_validate_json(c.text).question.id == asked.id for c in given):
             return None
         seq = _seq(task.fence, asked.id)
-        if inbound.pressed and not await is_shown_as(tx, task, inbound, kind="question", seq=seq):
+        if inbound.pressed and not await was_pressed_on(tx, task, inbound, seq=seq):
             return None
         return asked
 

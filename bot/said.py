@@ -127,12 +127,14 @@ async def settle_one(
     )
 
 
-async def is_shown_as(
-    conn: AsyncConnection, task: TaskRow, inbound: Inbound, *, kind: str, seq: str
+async def was_pressed_on(
+    conn: AsyncConnection, task: TaskRow, inbound: Inbound, *, seq: str
 ) -> bool:
-    """Is it this message of ours that a button was pressed on?"""
-    row = await outbox.get(conn, task.id, kind, _seq_in(inbound.conversation, task, seq))
-    return row is not None and row.remote_id == inbound.message_id
+    """Is it this question of ours that a button was pressed on, and is it still open?"""
+    row = await outbox.get(conn, task.id, "question", _seq_in(inbound.conversation, task, seq))
+    if row is None or row.remote_id != inbound.message_id:
+        return False
+    return not Question.model_validate(row.payload).chosen
 
 
 async def begin_elsewhere(

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from bot import words
+from bot.approvals import lapse
 from bot.questions import as_word
 from bot.record import record
 from bot.said import mark, say, say_everywhere, show_card
@@ -161,6 +162,7 @@ async def end_round(tx: AsyncConnection, task_id: str, last_word: Final, *, now:
     left = await commands.open_for(tx, task.id)
     unseen = [as_word(c) for c in left if c.kind in {"steer", "answer"}]
     await commands.finish_all(tx, task.id)
+    await lapse(tx, task, now=now)
     await show_card(tx, task, now=now)
     await say_everywhere(tx, task, last_word, seq=str(task.round), now=now)
     log.info(

@@ -201,14 +201,14 @@ async def test_an_agent_asks_and_goes_on_with_the_answers(workspace: Workspace) 
     """By a button and in words; the worker is killed while it waits, and a second click changes nothing."""
     w = workspace
     root = await w.say("dana", ASKING)
-    asked = await w.sees(root, "Which greeting?", "choose, or reply in this thread")
+    asked = await w.sees(root, "Which greeting?", "• hello")
     shown = asked["blocks"]
     await w.sees(root, "waiting for you", "asks: Which greeting?")
     w.errand.kill("work")
     w.errand.start("work")
     await w.click("dana", asked, "hello")
     await w.sees(root, "dana answered: hello")
-    await w.sees(root, "And for the readme?")
+    await w.sees(root, "And for the readme?", "<@")
     await w.click("lee", {**asked, "blocks": shown}, "hi")
     await w.settled()
     await w.say("dana", "say hello & wave", thread=root)
@@ -222,13 +222,13 @@ async def test_an_agent_asks_and_goes_on_with_the_answers(workspace: Workspace) 
         for name in ("greet.py", "README.md")
     }
     assert files == {"greet.py": "print('hello')\n", "README.md": "# web\nsay hello & wave\n"}
-    await w.sees(root, "dana answered: say hello & wave")
+    await w.sees(root, "dana answered: say hello &amp; wave")
 
 
 async def test_a_stop_ends_what_waits_for_an_answer(workspace: Workspace) -> None:
     w = workspace
     root = await w.say("dana", ASKING)
-    asked = await w.sees(root, "Which greeting?")
+    asked = await w.sees(root, "Which greeting?", "• hello")
     await w.say("dana", "stop", thread=root)
     await w.sees(root, "Stopped after")
     await w.settled()

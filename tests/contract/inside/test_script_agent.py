@@ -16,7 +16,7 @@ class Client:
     def __init__(self, agent: Program, cwd: Path) -> None:
         self.agent = agent
         self._ident = 0
-        offered = {"elicitation": {"form": {}}}
+        offered: Record = {"elicitation": {"form": {}}}
         welcome = {"protocolVersion": 1, "clientCapabilities": offered}
         schema.InitializeResponse.model_validate(self.result("initialize", welcome))
         opened = self.result("session/new", {"cwd": str(cwd), "mcpServers": []})
