@@ -19,7 +19,7 @@ from bot.metrics import Metrics
 from bot.progress import View, advance, final
 from bot.record import record
 from bot.said import show_card
-from bot.states import IN_SANDBOX, MAX_ATTEMPTS, IllegalMoveError, TaskState
+from bot.states import IN_SANDBOX, MAX_ATTEMPTS, TERMINAL, IllegalMoveError, TaskState
 from bot.store import commands, events, runs, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError, StoreRefusedError
@@ -287,7 +287,7 @@ class Applier:
         await questions.drop(tx, task, now=now)
         task = await _ready_to_end(tx, task, finished, now)
         to = _next_state(task, finished)
-        over = to not in {TaskState.PUBLISHING, TaskState.QUEUED}
+        over = to in TERMINAL
         await tasks.move(
             tx,
             task.id,
@@ -320,7 +320,8 @@ class Applier:
         row = await runs.get(tx, run.task, run.fence)
         view = View.model_validate(row.view) if row else View()
         if task.state is TaskState.STOPPING:
-            finished = finished.model_copy(update={"outcome": "stopped", "reason": ""})
+            why = finished.reason if finished.outcome == "stopped" else ""
+            finished = finished.model_copy(update={"outcome": "stopped", "reason": why})
         seconds = row.elapsed_seconds(now) if row else 0
         await end_round(tx, task.id, final(task, view, finished, elapsed_seconds=seconds), now=now)
 
@@ -342,7 +343,7 @@ async def _ready_to_end(
 
 def _next_state(task: TaskRow, finished: Finished) -> TaskState:
     if task.state is TaskState.STOPPING:
-        return TaskState.STOPPED
+        return TaskState.KEEPING if finished.changed else TaskState.STOPPED
     again = finished.infrastructure and task.attempts < MAX_ATTEMPTS
     return {
         "done": TaskState.PUBLISHING if finished.changed else TaskState.SUCCEEDED,

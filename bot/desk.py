@@ -42,6 +42,7 @@ log = structlog.get_logger()
 
 MAX_TRIES = 5
 SWEEP_SECONDS = 5.0
+STOPPABLE = LIVE - {TaskState.PUBLISHING, TaskState.STOPPING, TaskState.KEEPING}
 STEERABLE = frozenset({TaskState.QUEUED, TaskState.PUBLISHING, *IN_SANDBOX}) - {TaskState.STOPPING}
 
 
@@ -196,7 +197,7 @@ class Desk:
 
     async def _withdrawn(self, tx: AsyncConnection, inbound: Inbound, task: TaskRow | None) -> bool:
         """Who may take a ticket back is decided where the ticket lives."""
-        if task is None or task.state in TERMINAL or task.state is TaskState.PUBLISHING:
+        if task is None or task.state not in STOPPABLE:
             return False
         command = seq_of(inbound, "stop")
         await stop_task(tx, task, by=inbound.author, command_id=command, now=self.now())
@@ -207,7 +208,7 @@ class Desk:
         here = inbound.conversation
         asked = [
             task
-            for task in await tasks.in_states(tx, LIVE - {TaskState.PUBLISHING})
+            for task in await tasks.in_states(tx, STOPPABLE)
             if (task.conversation.channel, task.conversation.team) == (here.channel, here.team)
         ]
         for task in asked:
@@ -343,10 +344,16 @@ class Desk:
             return True
         if not await self._answers.granted(tx, inbound, task, action="stop"):
             return True
+        if task.state is TaskState.KEEPING:
+            text = "It is stopped; what it had done so far is being put on its branch."
+            await self._answers.tell(tx, inbound, text, task=task.id)
+            return True
         command = seq_of(inbound, "stop")
-        if not await stop_task(tx, task, by=inbound.author, command_id=command, now=self.now()):
+        if await stop_task(tx, task, by=inbound.author, command_id=command, now=self.now()):
+            return True
+        if not inbound.pressed:
             await self._answers.tell(tx, inbound, "It is being stopped already.", task=task.id)
-        return True
+        return not inbound.pressed
 
     async def _make_ticket(self, tx: AsyncConnection, inbound: Inbound, task: TaskRow) -> None:
         if await self._answers.granted(tx, inbound, task, action="steer"):

@@ -57,7 +57,7 @@ class Admitted:
     async def _check_ours(self, there: str, ours: Collection[str]) -> None:
         if there in ours:
             return
-        if not self.task.pull_url:
+        if not self.task.pull_url and not ours:
             raise RefusedError(
                 f"the branch {self.task.branch} is already on the forge, and not from here."
             )

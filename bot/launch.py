@@ -13,9 +13,13 @@ def launch_of(
     installation: str,
     base_branch: str,
     opened: tuple[EgressRule, ...] = (),
+    kept: bool = False,
     spent_usd: float = 0.0,
 ) -> Launch:
-    """The launch of the task's newest run; `opened` is what people opened besides the grant."""
+    """The launch of the task's newest run.
+
+    `opened` is what people opened besides the grant; `kept` says that the branch holds what was kept of stopped work.
+    """
     grant = Grant.model_validate(task.grant)
     limits = grant.limits
     return Launch(
@@ -25,7 +29,8 @@ def launch_of(
         repo=task.repo,
         base_branch=base_branch,
         branch=task.branch,
-        resume=bool(task.pull_url),
+        resume=bool(task.pull_url) or kept,
+        kept=kept,
         title=task.title,
         prompt=task.prompt,
         context=task.context,

@@ -31,6 +31,7 @@ STATE_WORDS = {
     TaskState.WAITING: "waiting for you",
     TaskState.PUBLISHING: "publishing",
     TaskState.STOPPING: "stopping",
+    TaskState.KEEPING: "stopping",
     TaskState.SUCCEEDED: "done",
     TaskState.FAILED: "failed",
     TaskState.STOPPED: "stopped",
@@ -176,8 +177,9 @@ class Published(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str
-    label: str
+    url: str = ""
+    """The pull request's, if there is one."""
+    label: str = ""
     files: int
     added: int
     removed: int
@@ -208,7 +210,7 @@ def final(
         asked_by=task.requester_name,
         person=task.requester,
         url=task.page,
-        review_state=str(task.grant.get("review_state", "")) if published else "",
+        review_state=str(task.grant.get("review_state", "")) if outcome == "succeeded" else "",
     )
 
 
@@ -224,8 +226,10 @@ def _ending(
             return "succeeded", said or "Done."
         case "done":
             return "unchanged", f"{said}\nNothing changed, so there is no pull request.".strip()
+        case "stopped" if published:
+            return "stopped", _kept(task)
         case "stopped":
-            return "stopped", finished.reason or _kept(task)
+            return "stopped", _lost(task, finished.reason)
         case "expired":
             return "failed", finished.reason or "The time that the policy allows is over."
         case "failed":
@@ -233,7 +237,15 @@ def _ending(
 
 
 def _kept(task: TaskRow) -> str:
-    """What a stop leaves of the work."""
+    """Where a stop leaves the work."""
+    where = "the pull request's branch" if task.pull_url else "the branch, without a pull request"
+    return f"What it had done so far is on {where}: `{task.branch}`. Say what to do, and it goes on from there."
+
+
+def _lost(task: TaskRow, reason: str) -> str:
+    """What a stop leaves where there was nothing to keep, or it could not be kept."""
     if task.pull_url:
-        return "Nothing more was published; the pull request stays as it was."
-    return "Nothing was published; what was done until then is on this errand's page only."
+        left = "Nothing more was published; the pull request stays as it was."
+    else:
+        left = "Nothing was published; what was done until then is on this errand's page only."
+    return f"{reason}\n{left}".strip()

@@ -1,4 +1,4 @@
-"""From handed-in commits to a pull request: judged again, pushed by SHA, opened once.
+"""From handed-in commits to a pull request, or to the branch only where the run was stopped: judged again, pushed by SHA.
 
 Every step looks before it acts, so that a publication which was interrupted anywhere can simply begin again.
 """
@@ -10,11 +10,13 @@ from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.description import description
 from bot.gate import Admitted, Gate, RefusedError
 from bot.handin import HandIn, HandIns, NothingHandedInError
 from bot.intake import Signal, utc_now
+from bot.kept import note_kept
 from bot.metrics import Metrics
 from bot.progress import Published, View, final
 from bot.record import record
@@ -51,6 +53,12 @@ GIVE_UP_SECONDS = 86_400.0
 PUZZLED_SECONDS = 600.0
 """How long a fault is tried again of which we can't say that time mends it."""
 
+ENDINGS = {
+    TaskState.PUBLISHING: TaskState.SUCCEEDED,
+    TaskState.KEEPING: TaskState.STOPPED,
+}
+"""What there is to publish, and where that leads."""
+
 FOR_GOOD = (
     RefusedError,
     RejectedError,
@@ -63,7 +71,7 @@ FOR_NOW = (IntegrationError, WorkspaceError, GitReadError, OSError)
 
 @dataclass(slots=True, kw_only=True)
 class Publisher:
-    """Publishes tasks in state `publishing`."""
+    """Publishes tasks in state `publishing`, and puts on its branch what a stopped one leaves."""
 
     store: Store
     forges: Mapping[str, Forge]
@@ -88,7 +96,7 @@ class Publisher:
 
     async def step(self) -> None:
         async with self.store.read() as conn:
-            waiting = await tasks.in_states(conn, {TaskState.PUBLISHING})
+            waiting = await tasks.in_states(conn, set(ENDINGS))
         for task in waiting:
             if self._not_before.get(task.id, self.now()) <= self.now():
                 await self._attempt(task)
@@ -115,7 +123,7 @@ class Publisher:
         """Try again, as long as there is hope; the card says why it waits."""
         log.warning("publish_postponed", task=task.id, error=str(error))
         now = self.now()
-        if (now - task.changed_at).total_seconds() >= _patience(error):
+        if (now - task.changed_at).total_seconds() >= _patience(task, error):
             self._not_before.pop(task.id, None)
             await self._fail(task, f"{error}. Say `retry` when that has been mended.")
             return
@@ -146,16 +154,13 @@ class Publisher:
             if admitted.there != hand_in.head:
                 await self._push(forge, admitted, ours)
             files, added, removed = await admitted.git.numstat(hand_in.base, hand_in.head)
-        with self.tracing.span("pull", task=task.id):
-            pull = await self._pull(forge, task, base_branch, draft=grant.publish.draft)
-        published = Published(
-            url=pull.url,
-            label=f"#{pull.number}",
-            files=files,
-            added=added,
-            removed=removed,
-        )
-        await self._succeed(task, run, hand_in, published)
+        published = Published(files=files, added=added, removed=removed)
+        if task.state is TaskState.PUBLISHING:
+            with self.tracing.span("pull", task=task.id):
+                pull = await self._pull(forge, task, base_branch, draft=grant.publish.draft)
+            found = {"url": pull.url, "label": f"#{pull.number}"}
+            published = published.model_copy(update=found)
+        await self._end(task, run, hand_in, published)
 
     async def _push(self, forge: Forge, admitted: Admitted, ours: set[str]) -> None:
         """Note what we are about to push first, so that we know it again whatever comes between."""
@@ -191,28 +196,27 @@ class Publisher:
             run = await runs.get(conn, task.id, task.fence)
         return description(task, View.model_validate(run.view) if run else View())
 
-    async def _succeed(
-        self, task: TaskRow, run: RunKey, hand_in: HandIn, published: Published
-    ) -> None:
+    async def _end(self, task: TaskRow, run: RunKey, hand_in: HandIn, published: Published) -> None:
         now = self.now()
         async with self.store.begin() as tx:
             moved = await tasks.move(
                 tx,
                 task.id,
-                to=TaskState.SUCCEEDED,
-                old=[TaskState.PUBLISHING],
+                to=ENDINGS[task.state],
+                old=[task.state],
                 fence=task.fence,
                 changed_at=now,
                 ended_at=now,
-                pull_url=published.url,
+                pull_url=published.url or task.pull_url,
             )
             if not moved:
                 return
+            await note_kept(tx, task, hand_in.head if task.state is TaskState.KEEPING else "")
             await record(
                 tx,
                 now=now,
                 actor="publish",
-                action="published",
+                action="published" if published.url else "kept",
                 task=task.id,
                 decision="granted",
                 policy_hash=task.policy_hash,
@@ -221,12 +225,10 @@ class Publisher:
                 base=hand_in.base,
             )
             row = await runs.get(tx, task.id, task.fence)
-            last = await events.last(tx, task.id, fence=task.fence, kind="finished")
-            said = last.record.event if last else None
             word = final(
                 task,
                 View.model_validate(row.view) if row else View(),
-                said if isinstance(said, Finished) else Finished(outcome="done"),
+                await _finished(tx, task),
                 elapsed_seconds=row.elapsed_seconds(now) if row else 0,
                 published=published,
             )
@@ -237,11 +239,12 @@ class Publisher:
     async def _fail(self, task: TaskRow, reason: str) -> None:
         now = self.now()
         async with self.store.begin() as tx:
+            to = TaskState.FAILED if task.state is TaskState.PUBLISHING else TaskState.STOPPED
             moved = await tasks.move(
                 tx,
                 task.id,
-                to=TaskState.FAILED,
-                old=[TaskState.PUBLISHING],
+                to=to,
+                old=[task.state],
                 fence=task.fence,
                 changed_at=now,
                 ended_at=now,
@@ -260,9 +263,15 @@ class Publisher:
                 reason=reason,
             )
             row = await runs.get(tx, task.id, task.fence)
+            stopped = to is TaskState.STOPPED
+            lost = (
+                "What it had done so far could not be kept"
+                if stopped
+                else "The work was done but not published"
+            )
             word = Final(
-                outcome="failed",
-                text=f"The work was done but not published: {reason}",
+                outcome="stopped" if stopped else "failed",
+                text=f"{lost}: {reason}",
                 elapsed_seconds=row.elapsed_seconds(now) if row else 0,
                 asked_by=task.requester_name,
             )
@@ -270,7 +279,19 @@ class Publisher:
         self.spoken.set()
 
 
-def _patience(error: Exception) -> float:
+async def _finished(tx: AsyncConnection, task: TaskRow) -> Finished:
+    """What the run said last; a stop that it had not heard of counts all the same."""
+    last = await events.last(tx, task.id, fence=task.fence, kind="finished")
+    said = last.record.event if last else None
+    finished = said if isinstance(said, Finished) else Finished(outcome="done")
+    if task.state is TaskState.KEEPING:
+        return finished.model_copy(update={"outcome": "stopped"})
+    return finished
+
+
+def _patience(task: TaskRow, error: Exception) -> float:
+    if task.state is TaskState.KEEPING:
+        return PUZZLED_SECONDS  # whoever said stop waits for a word
     passes = isinstance(error, UnavailableError | RateLimitedError | RemoteUnavailableError)
     return GIVE_UP_SECONDS if passes else PUZZLED_SECONDS
 

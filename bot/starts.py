@@ -14,7 +14,7 @@ from bot.pages import PageLinks
 from bot.places import chosen_for
 from bot.record import record
 from bot.said import introduce, mark, show_card, whereabouts
-from bot.states import TERMINAL
+from bot.states import TERMINAL, TaskState
 from bot.store import cursors, tasks
 from bot.store.rows import TaskRow
 from bot.store.tasks import FollowUp
@@ -24,6 +24,10 @@ from policies.decide import decide
 from policies.model import Choice, Grant, Refusal
 
 log = structlog.get_logger()
+
+BEFORE = "This errand had been stopped at work on:"
+MOST_BEFORE = 8_000
+"""Characters."""
 
 
 class Asked(BaseModel):
@@ -84,8 +88,8 @@ class Starts:
                     requester_name=inbound.author_name or inbound.author,
                     link=inbound.link or task.link,
                 )
-                if inbound.context:
-                    changes["context"] = inbound.context
+                if around := _around(task, inbound, request):
+                    changes["context"] = around
                 if inbound.conversation not in await whereabouts(tx, task):
                     changes["conversation"] = inbound.conversation
                 by, now = inbound.author, self.answers.now
@@ -138,6 +142,14 @@ class Starts:
         await mark(tx, task, Mark.SEEN, present=True, now=now)
         await show_card(tx, task, now=now)
         await self.mirrors.open_for(tx, task, request, grant, now=now)
+
+
+def _around(task: TaskRow, inbound: Inbound, request: words.Request) -> str:
+    """What the next round is told besides; what was stopped was not done, so it is told what that was."""
+    if task.state is not TaskState.STOPPED or request.word == "retry":
+        return inbound.context
+    before = f"{BEFORE}\n{task.prompt[:MOST_BEFORE]}"
+    return "\n\n".join(part for part in (before, inbound.context or task.context) if part)
 
 
 def question_key(inbound: Inbound) -> str:

@@ -10,6 +10,8 @@ class TaskState(StrEnum):
     WAITING = "waiting"
     PUBLISHING = "publishing"
     STOPPING = "stopping"
+    KEEPING = "keeping"
+    """Nothing runs any more; what a stopped run has handed in is being put on the task's branch."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -37,7 +39,8 @@ MOVES: dict[TaskState, frozenset[TaskState]] = {
     ),
     S.WAITING: frozenset({S.RUNNING, S.QUEUED, S.STOPPING, S.FAILED, S.EXPIRED}),
     S.PUBLISHING: frozenset({S.SUCCEEDED, S.FAILED, S.STOPPING}),
-    S.STOPPING: frozenset({S.STOPPED}),
+    S.STOPPING: frozenset({S.STOPPED, S.KEEPING}),
+    S.KEEPING: frozenset({S.STOPPED}),
     S.SUCCEEDED: frozenset(),
     S.FAILED: frozenset(),
     S.STOPPED: frozenset(),

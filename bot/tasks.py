@@ -70,6 +70,7 @@ def new_task(
     )
 
 
+SAME_GESTURE_SECONDS = 1.0
 _BRANCH = re.compile(r"(?!.*(?:\.\.|//|\.lock(?:/|$)|/\.|\./))[a-z0-9][a-z0-9._/-]{2,150}[a-z0-9]")
 """Ours are plainer than git allows: nothing in them means anything to a shell or to git."""
 
@@ -100,7 +101,12 @@ def pushed_key(task_id: str) -> str:
 async def stop_task(
     tx: AsyncConnection, task: TaskRow, *, by: str, command_id: str, now: datetime
 ) -> bool:
-    """Stop it: at once if it has not been launched, else by a command to its run."""
+    """Stop it: at once if it has not been launched, else by a command to its run.
+
+    A run that is stopped once more does not wait until its work is kept. False if there was nothing to do.
+    """
+    if _is_same_gesture(task, now):
+        return False
     await record(tx, now=now, actor=by, action="stop", task=task.id, decision="granted")
     if await tasks.move(
         tx,
@@ -119,7 +125,10 @@ async def stop_task(
         )
         return True
     live = [TaskState.STARTING, TaskState.RUNNING, TaskState.WAITING]
-    if not await tasks.move(tx, task.id, to=TaskState.STOPPING, old=live, changed_at=now):
+    again = task.state is TaskState.STOPPING
+    if not again and not await tasks.move(
+        tx, task.id, to=TaskState.STOPPING, old=live, changed_at=now
+    ):
         return False
     row = CommandRow(
         id=command_id,
@@ -137,6 +146,12 @@ async def stop_task(
     if fresh is not None:
         await show_card(tx, fresh, now=now)
     return True
+
+
+def _is_same_gesture(task: TaskRow, now: datetime) -> bool:
+    """Two clicks of one finger are one stop."""
+    age = (now - task.changed_at).total_seconds()
+    return task.state is TaskState.STOPPING and age < SAME_GESTURE_SECONDS
 
 
 MARKS = {

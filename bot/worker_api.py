@@ -13,6 +13,7 @@ from bot.approvals import opened
 from bot.branches import Branches
 from bot.broker import Broker
 from bot.handin import HandIn, HandIns, TooLargeError
+from bot.kept import is_kept
 from bot.launch import launch_of
 from bot.progress import spent_in
 from bot.states import IN_SANDBOX
@@ -57,6 +58,7 @@ class WorkerApi:
         base = await self._forge(row.forge).default_branch(row.repo)
         row = await self.branches.settle(row)
         async with self.store.read() as conn:
+            kept = await is_kept(conn, row)
             before = [r for r in await runs.of_task(conn, row.id) if r.fence < row.fence]
             rulings = await approvals.in_force(
                 conn, repo=row.repo, task=row.id, now=datetime.now(UTC)
@@ -66,6 +68,7 @@ class WorkerApi:
             installation=self.installation,
             base_branch=base,
             opened=opened(rulings),
+            kept=kept,
             spent_usd=spent_in(row.round, before),
         )
 

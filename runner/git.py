@@ -169,6 +169,13 @@ class Git:
             raise _error(outcome)
         return outcome.status == 0
 
+    async def merge_base(self, one: str, other: str) -> str | None:
+        """The newest commit that both come from, if there is one."""
+        outcome = await self._local("merge-base", _name(one), _name(other))
+        if outcome.status not in {0, 1}:
+            raise _error(outcome)
+        return outcome.stdout.decode().strip() or None
+
     async def show(self, ref: str, path: str, *, max_bytes: int = 65536) -> bytes | None:
         """A regular file's content; None if there is no such file (a symlink is none)."""
         listed = await self.run("ls-tree", "-z", "--full-tree", _name(ref), "--", path)

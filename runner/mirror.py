@@ -31,6 +31,8 @@ class Checkout:
 
     mirror: Path
     base_commit: str
+    """What comes after it is handed in."""
+    start_commit: str
     """Head of the task's branch when the run goes on from there, else of the base branch."""
     settings: bytes | None
     """`.errand.yml` of the base branch."""
@@ -51,7 +53,11 @@ class Mirrors:
             if base is None:
                 raise WorkspaceError(f"{launch.repo} has no branch {launch.base_branch}")
             settings = await git.show(base, repo_settings.FILE)
-        return Checkout(mirror=path, base_commit=branch or base, settings=settings)
+            start = branch or base
+            common = await git.merge_base(base, start) if launch.kept else None
+        return Checkout(
+            mirror=path, base_commit=common or start, start_commit=start, settings=settings
+        )
 
     async def fetch(self, read: RepoRead, access: GitAccess) -> None:
         """Every branch of a repository that is only read. Safe twice."""

@@ -45,6 +45,7 @@ class Preparation:
         opened = open_profiles(launch.profiles, registries=registries)
         prepared = Prepared(
             base_commit=checkout.base_commit,
+            start_commit=checkout.start_commit,
             settings=settings,
             agent=agent.name,
             image=image,
@@ -79,5 +80,6 @@ class Preparation:
             settings=prepared.settings,
             agent=self._station.catalogue[prepared.agent],
             base_commit=prepared.base_commit,
+            start_commit=prepared.start_commit,
         )
         return Narration(self._run, session)

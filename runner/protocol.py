@@ -67,6 +67,8 @@ class Launch(_Value):
     """The branch of the task, `errand/<task>-<slug>`."""
     resume: bool
     """True when `branch` is already on the forge and the work goes on from its head."""
+    kept: bool = False
+    """With `resume`: the branch holds what was kept of stopped work, and is handed in with what comes."""
     title: str
     prompt: str
     context: str = ""

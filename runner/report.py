@@ -50,8 +50,16 @@ class Report:
             checks=self._results(),
         )
 
-    def stopped(self) -> None:
-        self.verdict = Finished(outcome="stopped", summary=self._summary, checks=self._results())
+    def stopped(self, *, head: str = "", reason: str = "") -> None:
+        """`head` is what was handed in of what there was; `reason` says why that was not kept."""
+        self.verdict = Finished(
+            outcome="stopped",
+            changed=bool(head),
+            head=head,
+            summary=self._summary,
+            reason=reason,
+            checks=self._results(),
+        )
 
     def fail(
         self, phase: PhaseName, reason: str, *, tail: str, detail: str = "", ours: bool = False

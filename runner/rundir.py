@@ -30,6 +30,9 @@ class Prepared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     base_commit: str
+    """What the forge has: the commits after it are judged and published."""
+    start_commit: str = ""
+    """What the workspace begins with; empty: the base."""
     settings: RepoSettings
     agent: str
     image: str

@@ -19,6 +19,8 @@ from runner.steps import Check, Outgoing
 
 EVENTS_PER_LINE: Final = 10
 MAX_REPAIRS: Final = 2
+ANSWER_SECONDS: Final = 2.0
+"""What an agent gets to end its turn when it is told to; then it is killed."""
 _UNFINISHED: Final[Mapping[str, str]] = {
     "max_tokens": "The agent reached its model's token limit before it was done.",
     "max_turn_requests": "The agent reached its own limit of model requests before it was done.",
@@ -31,7 +33,13 @@ class Session:
     """Feed it every line from the first; after each, send what is `pending`; it ends with a `verdict`."""
 
     def __init__(
-        self, *, launch: Launch, settings: RepoSettings, agent: AgentEntry, base_commit: str
+        self,
+        *,
+        launch: Launch,
+        settings: RepoSettings,
+        agent: AgentEntry,
+        base_commit: str,
+        start_commit: str = "",
     ) -> None:
         self.stopping = False
         self.fatal = ""
@@ -40,6 +48,7 @@ class Session:
         self._settings = settings
         self._agent = agent
         self._base = base_commit
+        self._start = start_commit or base_commit
         self._acp = AcpClient()
         self._pending: dict[str, Outgoing] = {}
         self._report = Report()
@@ -75,7 +84,7 @@ class Session:
         match kind:
             case "ready":
                 self._report.phase("prepare", StepStatus.RUNNING)
-                self._execute("prepare", steps.prepare(self._launch, self._base))
+                self._execute("prepare", steps.prepare(self._launch, self._start))
             case "received":
                 self._received(str(fields.get("key", "")), fields.get("msg"))
             case "exit" if fields.get("key") == self._exec:
@@ -119,12 +128,12 @@ class Session:
 
     def _commanded(self, command: str, msg: Mapping[str, Any]) -> None:
         """A steer that comes too late to be acted on is not confirmed: it belongs to a next run."""
-        if self.stopping:
-            return
         if msg.get("kind") == "stop":
             if command:
                 self._report.tell(CommandSeen(command=command))
             self._stop()
+        elif self.stopping:
+            return
         elif msg.get("kind") == "answer" and self._answered(msg):
             self._report.tell(CommandSeen(command=command))
         elif self._may_prompt() and not self._exec.startswith("push:"):
@@ -143,18 +152,37 @@ class Session:
             self._came_out(outcome)
 
     def _stop(self) -> None:
+        """The first stop keeps what there is of the work; a second one does not wait for that."""
+        if self.stopping or not self._turns:
+            self.stopping = True
+            self._report.stopped()
+            return
         self.stopping = True
+        if self._exec.startswith(("commit:", "push:")):
+            return
+        has_begun = self._exec not in self._pending
         self._pending.clear()
         self._drop_questions()
-        if self._turn and self._turns:
+        if self._turn:
             self._tell(self._acp.cancel())
-        else:
-            self._report.stopped()
+            self._send("end_agent", "init", {"do": "end_agent", "seconds": ANSWER_SECONDS})
+            return
+        self._send("end_exec", "init", {"do": "end_exec", "key": self._exec})
+        if not has_begun:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Hand in what a stopped agent leaves, as it is."""
+        self._turn = ""
+        self._commit()
 
     # The steps, in their order
 
     def _exited(self, key: str, status: int, tail: str) -> None:
         name, _, rest = key.partition(":")
+        if self.stopping and name in {"probe", "verify"}:
+            self._keep()
+            return
         match name:
             case "prepare":
                 self._prepared(status, tail)
@@ -258,7 +286,7 @@ class Session:
     def _turn_ended(self, stop_reason: str) -> None:
         self._drop_questions()
         if self.stopping:
-            self._report.stopped()
+            self._keep()
         elif reason := _UNFINISHED.get(stop_reason):
             self._turn_failed(reason)
         else:
@@ -269,7 +297,7 @@ class Session:
     def _turn_failed(self, reason: str, tail: str = "") -> None:
         self._drop_questions()
         if self.stopping:
-            self._report.stopped()
+            self._keep()
         else:
             self._report.fail(self._turn or "agent", reason, tail=tail or self._report.noise)
 
@@ -325,18 +353,22 @@ class Session:
 
     def _commit(self) -> None:
         self._report.phase("commit", StepStatus.RUNNING)
-        self._execute(f"commit:{self._turns}", steps.commit(self._launch))
+        self._execute(f"commit:{self._turns}", steps.commit(self._launch, unlock=self.stopping))
 
     def _committed(self, status: int, tail: str) -> None:
         self._head = "" if status else steps.head(tail)
         if not self._head:
-            self._report.fail("commit", "What the agent left could not be committed.", tail=tail)
+            reason = "What the agent left could not be committed."
+            if self.stopping:
+                self._report.stopped(reason=reason)
+            else:
+                self._report.fail("commit", reason, tail=tail)
             return
         self._report.phase("commit", StepStatus.DONE)
-        if self._steered():
+        if not self.stopping and self._steered():
             return
         if self._head == self._base:
-            self._report.done(head="")
+            self._end(head="")
         else:
             self._report.phase("push", StepStatus.RUNNING)
             self._execute(f"push:{self._turns}", steps.push(self._launch))
@@ -344,16 +376,25 @@ class Session:
     def _pushed(self, status: int, tail: str) -> None:
         if status == 0:
             self._report.phase("push", StepStatus.DONE)
-            self._report.done(head=self._head)
+            self._end(head=self._head)
             return
         words = steps.refusal(tail)
-        if self._agent.repairs and not self._refused_before and self._may_prompt():
+        if self.stopping:
+            reason = f"What it had done so far was refused: {words[:DETAIL_CHARACTERS]}"
+            self._report.stopped(reason=reason)
+        elif self._agent.repairs and not self._refused_before and self._may_prompt():
             self._refused_before = True
             self._report.phase("push", StepStatus.FAILED, tail=tail)
             self._prompt("repair", steps.refusal_prompt(words), detail="push")
         else:
             reason = f"The changes were refused: {words[:DETAIL_CHARACTERS]}"
             self._report.fail("push", reason, tail=tail)
+
+    def _end(self, *, head: str) -> None:
+        if self.stopping:
+            self._report.stopped(head=head)
+        else:
+            self._report.done(head=head)
 
 
 def _was_cut(fields: Mapping[str, Any]) -> bool:

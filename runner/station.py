@@ -27,7 +27,9 @@ class Pace:
     poll: float = 0.3
     """Between two questions whether the end was applied."""
     grace: float = 2.0
-    """What a stopped agent gets to end its turn."""
+    """What an agent without a budget gets to end its turn."""
+    keep: float = 60.0
+    """What a stopped run gets to hand in what there is of the work."""
     guard: float = 30.0
     """What a gateway gets to take its policy, and to tell of a push."""
     beat: float = 5.0

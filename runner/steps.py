@@ -29,6 +29,7 @@ git reset -q --hard "$2"
 _PROBE: Final = 'test -z "$(git status --porcelain)" && test "$(git rev-parse HEAD)" = "$1"'
 # Hooks in the workspace are the agent's; the repository's own checks are its verify commands.
 _COMMIT: Final = """set -eu
+if [ -n "$3" ]; then rm -f .git/index.lock .git/HEAD.lock; fi
 git add -A
 git diff --cached --quiet || git commit -q --no-verify -m "$1" -m "$2"
 echo "head $(git rev-parse HEAD)"
@@ -54,9 +55,9 @@ class Check:
     tail: str
 
 
-def prepare(launch: Launch, base_commit: str) -> dict[str, Any]:
+def prepare(launch: Launch, start_commit: str) -> dict[str, Any]:
     origin = repo_url(launch.repo)
-    return _script(_PREPARE, launch.branch, base_commit, origin, launch.base_branch)
+    return _script(_PREPARE, launch.branch, start_commit, origin, launch.base_branch)
 
 
 def shell(command: str, *, seconds: int) -> dict[str, Any]:
@@ -69,10 +70,14 @@ def probe(base_commit: str) -> dict[str, Any]:
     return _script(_PROBE, base_commit)
 
 
-def commit(launch: Launch) -> dict[str, Any]:
-    """Commit what is left; the last line of its output is `head <hash>`."""
+def commit(launch: Launch, *, unlock: bool = False) -> dict[str, Any]:
+    """Commit what is left; the last line of its output is `head <hash>`.
+
+    `unlock` says that whoever worked there was killed, perhaps with git at work.
+    """
     title = _one_line(launch.title, 72) or "Work by Errand"
-    return _script(_COMMIT, title, f"Requested-by: {_one_line(launch.requester, 100)}")
+    requested = f"Requested-by: {_one_line(launch.requester, 100)}"
+    return _script(_COMMIT, title, requested, "unlock" if unlock else "")
 
 
 def push(launch: Launch) -> dict[str, Any]:

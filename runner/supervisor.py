@@ -38,6 +38,7 @@ STARTED_SEQ: Final = 1
 REMARK_SEQ: Final = 2
 FINISHED_SEQ: Final = 1_000
 CONTAINERS: Final = 3
+_KILLED: Final = "It was ended before it could hand in what it had done so far."
 _WORDS: Final[Mapping[type[RunnerError], str]] = {
     SandboxStartError: "The sandbox could not be started: ",
     SandboxLostError: "The sandbox was lost: ",
@@ -65,15 +66,17 @@ class LiveRun:
         self._outlet = Outlet(run, station.streams)
         self._commands: asyncio.Queue[Command] = asyncio.Queue()
         self._stopping = False
+        self._stops: set[str] = set()
         self._limit: asyncio.Timeout | None = None
         self._ended = asyncio.Event()
         self._attached = False
         self._unknown = False
 
     def command(self, command: Command) -> None:
-        """Take in what a person wants; the same command twice is one."""
+        """Take in what a person wants; the same command twice is one, and a second stop does not wait."""
         self._commands.put_nowait(command)
         if command.kind == "stop":
+            self._stops.add(command.id)
             self._stop()
 
     async def follow(self) -> None:
@@ -230,7 +233,7 @@ class LiveRun:
             if not limit.expired():
                 raise
             if self._stopping:
-                return Finished(outcome="stopped")
+                return Finished(outcome="stopped", reason=_KILLED if self._attached else "")
             return Finished(outcome="expired", reason=f"The run took longer than {wall} seconds.")
         finally:
             self._limit = None
@@ -240,12 +243,13 @@ class LiveRun:
         return verdict
 
     def _stop(self) -> None:
-        """What runs gets a grace to end by itself; what only prepares does not need one."""
+        """What runs gets time to keep its work, once; what only prepares does not need it."""
         self._stopping = True
         if self._limit is not None and not self._limit.expired():
-            grace = self._station.pace.grace if self._attached else 0.0
+            patient = self._attached and len(self._stops) <= 1
+            seconds = self._station.pace.keep if patient else 0.0
             now = asyncio.get_running_loop().time()
-            self._limit.reschedule(min(now + grace, self._limit.when() or now))
+            self._limit.reschedule(min(now + seconds, self._limit.when() or now))
 
     async def _attend(self, launch: Launch, prepared: Prepared) -> Finished:
         sandbox = self._preparation.open(launch, prepared)

@@ -203,7 +203,7 @@ def watch(task: TaskId, as_json: AsJson = False) -> None:
 
 @app.command()
 def stop(task: TaskId) -> None:
-    """Stop a task, as its requester could by saying `stop`."""
+    """Stop a task, as its requester could by saying `stop`; a second time without keeping its work."""
 
     async def work(store: Store) -> bool:
         async with store.begin() as tx:
@@ -211,7 +211,7 @@ def stop(task: TaskId) -> None:
             return await stop_task(tx, row, by=CLI_ACTOR, command_id=f"cli:{ULID()}", now=utc_now())
 
     if not with_store(load_settings(), work):
-        complain("it has ended already, or is being published")
+        complain("it has ended already, or is being published or kept")
         raise typer.Exit(EXIT_FAILED)
     say("stopping")
 

@@ -32,6 +32,7 @@ class Agent:
         self._letters: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._running = False
+        self._proc: subprocess.Popen[bytes] | None = None
 
     def send(self, msg: dict[str, Any]) -> None:
         self._letters.put(msg)
@@ -59,10 +60,28 @@ class Agent:
             self._running = False
             self._refuse(f"{argv[0]}: {exc}")
             return
+        self._proc = proc
         try:
             threading.Thread(target=self._follow, args=(proc,), daemon=True).start()
         except RuntimeError:
             self._give_up(proc)
+
+    def end(self, *, after_seconds: float) -> None:
+        """Kill it if it is still there then."""
+        proc = self._proc
+        if proc is None:
+            return
+        timer = threading.Timer(after_seconds, self._kill, args=(proc,))
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:
+            # The container has no thread left to wait with.
+            self._kill(proc)
+
+    def _kill(self, proc: subprocess.Popen[bytes]) -> None:
+        if not self._children.ended(proc):
+            kill_group(proc.pid)
 
     def _give_up(self, proc: subprocess.Popen[bytes]) -> None:
         """The container has no thread left to attend to it."""

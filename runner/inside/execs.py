@@ -58,7 +58,7 @@ def environment(value: object) -> dict[str, str] | None:
     return None if any(not name or "=" in name for name in value) else dict(value)
 
 
-def _number(value: object, *, default: float) -> float:
+def number(value: object, *, default: float) -> float:
     usable = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
     return float(value) if usable and isinstance(value, int | float) else default
 
@@ -74,8 +74,8 @@ def read_exec(key: str, msg: Mapping[str, Any]) -> Exec | None:
         argv=argv,
         cwd=Path(cwd),
         env=env,
-        timeout=_number(msg.get("timeout"), default=3600.0),
-        tail=min(_MOST_TAIL_BYTES, int(_number(msg.get("tail"), default=_TAIL_BYTES))),
+        timeout=number(msg.get("timeout"), default=3600.0),
+        tail=min(_MOST_TAIL_BYTES, int(number(msg.get("tail"), default=_TAIL_BYTES))),
         apart=msg.get("apart") is True,
     )
 
@@ -84,9 +84,15 @@ class _Watch:
     """Says whether a command's output is still to be read; kills the command's group at its deadline."""
 
     def __init__(
-        self, proc: subprocess.Popen[bytes], *, children: Children, timeout: float
+        self,
+        proc: subprocess.Popen[bytes],
+        *,
+        children: Children,
+        timeout: float,
+        unwanted: Callable[[], bool],
     ) -> None:
         self._proc = proc
+        self._unwanted = unwanted
         self._children = children
         self._deadline = time.monotonic() + timeout
         self._until: float | None = None
@@ -98,6 +104,9 @@ class _Watch:
             return now < self._until
         if now >= self._deadline:
             self.timed_out = True
+            kill_group(self._proc.pid)
+            self._until = now + _HANDED_ON_SECONDS
+        elif self._unwanted():
             kill_group(self._proc.pid)
             self._until = now + _HANDED_ON_SECONDS
         elif self._children.ended(self._proc):
@@ -136,8 +145,12 @@ def run(
     children: Children,
     env: Mapping[str, str],
     emit: Callable[[str, str], None],
+    unwanted: Callable[[], bool] = lambda: False,
 ) -> Ended:
-    """Run to the end or the time limit. `emit` gets the name of a stream and a piece of it."""
+    """Run to the end or the time limit, or until it is unwanted: then it is killed.
+
+    `emit` gets the name of a stream and a piece of it.
+    """
     try:
         proc = children.spawn(
             command.argv,
@@ -149,7 +162,7 @@ def run(
         return _not_run(NOT_FOUND, f"{exc.filename}: {exc.strerror}", emit)
     except (OSError, ValueError) as exc:
         return _not_run(NOT_EXECUTABLE, f"{command.argv[0]}: {exc}", emit)
-    watch = _Watch(proc, children=children, timeout=command.timeout)
+    watch = _Watch(proc, children=children, timeout=command.timeout, unwanted=unwanted)
     tail = _Tail(command.tail)
     streams = [("stdout", proc.stdout), ("stderr", proc.stderr)]
     with proc:

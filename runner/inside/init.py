@@ -34,6 +34,8 @@ class Init:
         self._env = env
         self._agent = Agent(transcript=transcript, children=children, env=env)
         self._execs: queue.SimpleQueue[execs.Exec] = queue.SimpleQueue()
+        self._unwanted: set[str] = set()
+        """Keys of commands that are to end, now or as soon as they begin."""
 
     def read(self) -> None:
         """Take lines until standard input ends. Its end stops nothing: work goes on."""
@@ -53,6 +55,10 @@ class Init:
                 self._queue(letter)
             case "start_agent":
                 self._agent.start(letter.msg)
+            case "end_agent":
+                self._agent.end(after_seconds=execs.number(letter.msg.get("seconds"), default=0.0))
+            case "end_exec":
+                self._unwanted.add(str(letter.msg.get("key")))
             case "note":
                 pass
             case _:
@@ -75,6 +81,7 @@ class Init:
                 children=self._children,
                 env=self._env,
                 emit=partial(self._output, command.key),
+                unwanted=partial(self._unwanted.__contains__, command.key),
             )
             self._transcript.write("exit", key=command.key, status=ended.status, tail=ended.tail)
 

@@ -45,6 +45,26 @@ async def test_a_resumed_task_goes_on_from_its_branch_with_the_bases_settings(
     assert checkout.settings == b"verify: make\n"
 
 
+async def test_kept_work_is_gone_on_with_and_counts_from_where_it_left_the_base(
+    tmp_path: Path, origin: Path
+) -> None:
+    launch = a_launch(resume=True, kept=True)
+    left = run_git(origin, "rev-parse", "main").decode().strip()
+    kept = commit(origin, {"half": "x"}, branch=launch.branch, parent="main", message="Half")
+    commit(origin, {"other": "y"}, branch="main", parent="main", message="Meanwhile")
+    checkout = await Mirrors(tmp_path / "mirrors").refresh(launch, access(origin))
+    assert (checkout.start_commit, checkout.base_commit) == (kept, left)
+
+
+async def test_kept_work_that_somebody_has_deleted_is_begun_again(
+    tmp_path: Path, origin: Path
+) -> None:
+    launch = a_launch(resume=True, kept=True)
+    head = run_git(origin, "rev-parse", "main").decode().strip()
+    checkout = await Mirrors(tmp_path / "mirrors").refresh(launch, access(origin))
+    assert (checkout.start_commit, checkout.base_commit) == (head, head)
+
+
 async def test_a_branch_that_is_gone_leaves_its_objects(tmp_path: Path, origin: Path) -> None:
     mirrors = Mirrors(tmp_path / "mirrors")
     sha = commit(origin, {"x": "y"}, branch="side", message="Side")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from runner.station import Pace
 from runner.supervisor import LiveRun
 from runner.testing import EPOCH, End
 from tests.support.agent_container import HEAD, RUN, AgentContainer, a_launch
-from tests.support.site import IMAGES, WAIT_SECONDS, Site, until
+from tests.support.site import IMAGES, SWIFT, WAIT_SECONDS, Site, until
 from tests.support.valkey import ValkeyServer, redis, valkey
 
 __all__ = ["redis", "valkey"]
@@ -296,10 +297,40 @@ async def test_stop_ends_an_agent_that_does_not_answer(site: Site) -> None:
     await nothing_is_left(site)
 
 
+async def test_stop_hands_in_what_there_is(site: Site) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    live = site.live(RUN)
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        following = group.create_task(live.follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        live.command(Command(id="c1", run=RUN, kind="stop"))
+        await until(lambda: any(key == "acp:cancel" for _, _, key in site.backend.sent))
+        answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "cancelled"}}
+        site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+        await following
+    assert (site.finished().outcome, site.finished().changed) == ("stopped", True)
+    await nothing_is_left(site)
+
+
+async def test_a_second_stop_does_not_wait(site: Site) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    live = site.live(RUN, pace=replace(SWIFT, keep=10 * WAIT_SECONDS))
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        following = group.create_task(live.follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        live.command(Command(id="c1", run=RUN, kind="stop"))
+        live.command(Command(id="c2", run=RUN, kind="stop"))
+        await following
+    assert (site.finished().outcome, site.finished().changed) == ("stopped", False)
+    await nothing_is_left(site)
+
+
 async def test_a_stop_outlives_the_worker_that_passed_it_on(site: Site) -> None:
     await site.launch()
     site.container.hangs = {"session/prompt"}
-    live = site.live(RUN, pace=Pace(grace=WAIT_SECONDS))
+    live = site.live(RUN, pace=Pace(keep=WAIT_SECONDS))
 
     def cancelled() -> bool:
         return any(key == "acp:cancel" for _, _, key in site.backend.sent)

@@ -229,9 +229,27 @@ async def test_a_fault_of_ours_fails_after_so_many_attempts(yard: Yard) -> None:
     assert len(await yard.office.finals()) == 1
 
 
-@pytest.mark.parametrize(
-    "finished", [done(), done(changed=False), failed(), failed(infrastructure=True)]
-)
+@pytest.mark.parametrize("finished", [done(outcome="stopped"), done()])
+async def test_what_a_stopped_run_has_handed_in_is_kept(yard: Yard, finished: Finished) -> None:
+    """Also where the run had not heard of the stop."""
+    run = await yard.running()
+    await yard.office.hear("stop")
+    await yard.tell(run, finished)
+    assert (await yard.office.task()).state is TaskState.KEEPING
+    assert await yard.office.finals() == []
+    [card] = await yard.office.cards()
+    assert (card.state, card.live) == ("stopping", True)
+
+
+async def test_why_nothing_of_a_stopped_run_is_kept_is_said(yard: Yard) -> None:
+    run = await yard.running()
+    await yard.office.hear("stop")
+    await yard.tell(run, Finished(outcome="stopped", reason="It was refused: too large."))
+    [word] = await yard.office.finals()
+    assert word.text.startswith("It was refused: too large.\nNothing was published")
+
+
+@pytest.mark.parametrize("finished", [done(changed=False), failed(), failed(infrastructure=True)])
 async def test_whatever_the_end_of_a_stopped_run_it_is_stopped(
     yard: Yard, finished: Finished
 ) -> None:

@@ -252,13 +252,46 @@ async def test_stop_of_a_run_becomes_a_command(office: Office, state: TaskState)
     assert await office.finals() == []
 
 
-async def test_a_second_stop_is_answered_and_changes_nothing(office: Office) -> None:
+async def test_a_second_stop_is_passed_on_too(office: Office) -> None:
     await office.hear(ASK)
     await office.put(TaskState.RUNNING)
     await office.hear("stop")
+    await office.hear("stop", author="fake:lee")
+    assert [(c.kind, c.author) for c in await office.open_commands()] == [
+        ("stop", "fake:dana"),
+        ("stop", "fake:lee"),
+    ]
+    assert await office.notices() == []
+
+
+async def test_two_clicks_of_one_finger_are_one_stop(office: Office) -> None:
+    await office.hear(ASK)
+    await office.put(TaskState.RUNNING)
+    for _ in range(2):
+        click = office.inbound("stop").model_copy(update={"pressed": True})
+        await office.intake.receive(click)
+    await office.desk.work_off()
+    assert len(await office.open_commands()) == 1
+    assert await office.notices() == []
+
+
+async def test_stop_while_work_is_kept_says_so(office: Office) -> None:
+    await office.hear(ASK)
+    await office.put(TaskState.KEEPING)
     await office.hear("stop")
-    assert [c.kind for c in await office.open_commands()] == ["stop"]
-    assert len(await office.notices()) == 1
+    assert (await office.task()).state is TaskState.KEEPING
+    [said] = await office.notices()
+    assert "put on its branch" in said
+
+
+async def test_after_a_stop_the_next_round_is_told_what_was_stopped(office: Office) -> None:
+    await office.hear(ASK)
+    await office.put(TaskState.STOPPED)
+    first = await office.task()
+    await office.hear("use the mirror instead", addressed=False)
+    second = await office.task()
+    assert second.prompt == "use the mirror instead"
+    assert first.prompt in second.context
 
 
 async def test_stop_comes_too_late_for_what_is_being_published(office: Office) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from bot.kept import is_kept
 from bot.publish import GIVE_UP_SECONDS, PUZZLED_SECONDS, RETRY_SECONDS
 from bot.states import TaskState
 from bot.store import events, tasks
@@ -15,7 +16,7 @@ from integrations.errors import RateLimitedError, RejectedError, UnavailableErro
 from integrations.forge import GitAccess, Pull, PullDraft
 from integrations.localforge.forge import LocalForge
 from integrations.testing_forge import FakeRepo
-from runner.protocol import EventRecord, Said
+from runner.protocol import EventRecord, RunKey, Said
 from tests.contract.flow.office import Office
 from tests.contract.flow.press import REPO, Press
 from tests.support.git_server import commit, run_git
@@ -52,6 +53,68 @@ async def test_handed_in_commits_become_a_branch_and_a_pull_request(press: Press
     assert (word.files, word.added, word.removed, word.elapsed_seconds) == (1, 1, 1, 90)
     assert [(c.command, c.passed) for c in word.checks] == [("make test", True)]
     assert await press.office.marks() == {Mark.DONE}
+
+
+async def stopped(press: Press, *, on: str = "main") -> RunKey:
+    """A stopped run has handed in what there was."""
+    run = await press.work(on=on)
+    await press.office.put(TaskState.KEEPING)
+    return run
+
+
+async def test_what_a_stopped_run_leaves_is_put_on_its_branch_only(press: Press) -> None:
+    run = await stopped(press)
+    head = press.handed_in.hand_in(run).head
+    await press.new_publisher().step()
+    task = await press.office.task()
+    assert (task.state, task.pull_url, press.at(task.branch)) == (TaskState.STOPPED, "", head)
+    assert await press.pulls() == 0
+    [word] = await press.office.finals()
+    assert (word.outcome, word.files, word.pull_url) == ("stopped", 1, "")
+    assert task.branch in word.text
+    assert await press.office.marks() == {Mark.STOPPED}
+    [row] = await press.office.record("kept")
+    assert row.detail["head"] == head
+    async with press.office.store.read() as conn:
+        assert await is_kept(conn, task)
+
+
+async def test_what_was_kept_is_published_with_what_comes_after_it(press: Press) -> None:
+    await stopped(press)
+    await press.new_publisher().step()
+    kept = await press.office.task()
+    await press.office.hear("go on", addressed=False)
+    run = await press.work_again({"greet.py": "print('hello!')\n"}, on=kept.branch)
+    await press.new_publisher().step()
+    task = await press.office.task()
+    assert task.state is TaskState.SUCCEEDED, task.reason
+    assert run.fence > 1
+    assert await press.pulls() == 1
+    async with press.office.store.read() as conn:
+        assert not await is_kept(conn, task)
+
+
+async def test_work_that_may_not_go_is_not_kept_and_the_stop_says_why(press: Press) -> None:
+    await press.work({".github/workflows/ci.yml": "on: push\n"})
+    await press.office.put(TaskState.KEEPING)
+    await press.new_publisher().step()
+    task = await press.office.task()
+    assert (task.state, press.at(task.branch)) == (TaskState.STOPPED, "")
+    [word] = await press.office.finals()
+    assert word.outcome == "stopped"
+    assert ".github/workflows/ci.yml" in word.text
+
+
+async def test_a_forge_that_is_away_does_not_hold_up_a_stop_for_long(press: Press) -> None:
+    await stopped(press)
+    press.fake().fail_at("default_branch", UnavailableError("local", "away"))
+    publisher = press.new_publisher()
+    await publisher.step()
+    assert (await press.office.task()).state is TaskState.KEEPING
+    press.office.clock.forward(PUZZLED_SECONDS + 1)
+    press.fake().fail_at("default_branch", UnavailableError("local", "away"))
+    await publisher.step()
+    assert (await press.office.task()).state is TaskState.STOPPED
 
 
 async def test_nothing_is_left_of_a_publication_but_its_record(press: Press) -> None:

@@ -66,6 +66,28 @@ def test_a_command_runs_with_its_environment_and_directory(init: Program, tmp_pa
     assert output(init, "a") == ended["tail"] == f"hi\n{tmp_path}\n"
 
 
+def test_a_command_that_is_unwanted_is_killed_with_its_children(init: Program) -> None:
+    init.send("a", {"do": "exec", "argv": ["sh", "-c", "echo $$; sleep 60 & wait"], "cwd": "/"})
+    pid = int(init.wait_line("output", key="a")["text"])
+    init.send("x", {"do": "end_exec", "key": "a"})
+    assert init.wait_line("exit", key="a")["status"] == 128 + signal.SIGKILL
+    assert not alive(pid)
+    assert sh(init, "b", "echo next")["status"] == 0
+
+
+def test_a_command_that_is_unwanted_before_it_began_ends_too(init: Program) -> None:
+    init.send("x", {"do": "end_exec", "key": "a"})
+    assert run(init, "a", ["sleep", "60"])["status"] == 128 + signal.SIGKILL
+
+
+def test_an_agent_that_does_not_end_is_killed(init: Program) -> None:
+    argv = ["sh", "-c", "trap '' TERM INT; echo up >&2; while :; do sleep 60; done"]
+    init.send("a", {"do": "start_agent", "argv": argv, "cwd": "/"})
+    init.wait_line("stderr")
+    init.send("x", {"do": "end_agent", "seconds": 0.1})
+    assert init.wait_line("agent_exit")["status"] == 128 + signal.SIGKILL
+
+
 def test_standard_error_is_told_apart_where_that_is_asked_for(init: Program) -> None:
     ended = sh(init, "a", "echo out; echo err >&2; exit 3", apart=True)
     said = {(line.get("stream"), line["text"]) for line in init.kinds("output", key="a")}

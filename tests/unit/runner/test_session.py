@@ -159,17 +159,92 @@ def test_steering_that_comes_too_late_is_not_confirmed() -> None:
     assert not [e for e in fold.events() if isinstance(e, CommandSeen)]
 
 
-def test_stop_cancels_the_turn_and_ends_when_it_is_answered() -> None:
-    fold = Fold(container=AgentContainer(hangs={"session/prompt"})).run()
+def stopped(**container: Any) -> Fold:
+    """A run that is told to stop while the agent is at work."""
+    fold = Fold(container=AgentContainer(hangs={"session/prompt"}, **container)).run()
+    fold.command("c1", "stop")
+    return fold.run()
+
+
+def cancelled(fold: Fold) -> Fold:
+    """The agent answers."""
+    fold.line("agent", msg={"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "cancelled"}})
+    return fold.run()
+
+
+def sent(fold: Fold) -> list[str]:
+    return [
+        str((line.model_extra or {}).get("key")) for line in fold.lines if line.kind == "received"
+    ]
+
+
+def test_stop_cancels_the_turn_and_hands_in_what_there_is() -> None:
+    fold = stopped()
+    assert sent(fold)[-2:] == ["acp:cancel", "end_agent"]
+    assert fold.session.verdict is None
+    cancelled(fold)
+    assert verdict(fold) == Finished(outcome="stopped", changed=True, head=HEAD)
+    assert CommandSeen(command="c1") in fold.events()
+    assert "probe" not in " ".join(sent(fold))
+
+
+def test_a_stopped_agent_that_does_not_answer_is_killed_and_its_work_kept() -> None:
+    fold = stopped()
+    fold.line("agent_exit", status=137)
+    assert verdict(fold.run()) == Finished(outcome="stopped", changed=True, head=HEAD)
+
+
+def test_an_error_of_a_stopped_agent_is_its_end_and_no_more() -> None:
+    fold = stopped()
+    fold.line("agent", msg={"jsonrpc": "2.0", "id": 3, "error": {"code": -1, "message": "aborted"}})
+    assert verdict(fold.run()).head == HEAD
+
+
+def test_a_second_stop_does_not_wait_for_the_work() -> None:
+    fold = stopped()
+    fold.command("c2", "stop")
+    assert verdict(fold.run()) == Finished(outcome="stopped")
+    assert CommandSeen(command="c2") in fold.events()
+
+
+def test_stop_breaks_off_a_check_and_keeps_what_was_to_be_checked() -> None:
+    fold = Fold(container=AgentContainer(hangs={"verify"}), settings=VERIFY).run()
     fold.command("c1", "stop")
     fold.run()
-    cancels = [line for line in fold.lines if (line.model_extra or {}).get("key") == "acp:cancel"]
-    assert len(cancels) == 1
-    assert fold.session.verdict is None
-    fold.line("agent", msg={"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "cancelled"}})
+    assert sent(fold)[-1] == "end_exec"
+    fold.line("exit", key="verify:1:0", status=137, tail="")
+    assert verdict(fold.run()).head == HEAD
+    assert verdict(fold).checks == ()
+
+
+@pytest.mark.parametrize("step", ["commit", "push"])
+def test_stop_waits_for_what_hands_the_work_in(step: str) -> None:
+    fold = Fold(container=AgentContainer(hangs={step})).run()
+    fold.command("c1", "stop")
     fold.run()
-    assert verdict(fold).outcome == "stopped"
-    assert CommandSeen(command="c1") in fold.events()
+    assert fold.session.verdict is None
+    tail = f"head {HEAD}" if step == "commit" else ""
+    fold.line("exit", key=f"{step}:1", status=0, tail=tail)
+    assert verdict(fold.run()) == Finished(
+        outcome="stopped", changed=True, head=HEAD, summary="All done."
+    )
+
+
+def test_where_nothing_was_done_nothing_is_kept() -> None:
+    assert verdict(cancelled(stopped(changed=False))) == Finished(outcome="stopped")
+
+
+@pytest.mark.parametrize(
+    ("step", "tail", "reason"),
+    [
+        ("commit", "fatal: no space", "could not be committed"),
+        ("push", "remote: .github/ci.yml is protected", ".github/ci.yml is protected"),
+    ],
+)
+def test_what_can_not_be_kept_is_said_and_not_repaired(step: str, tail: str, reason: str) -> None:
+    fold = cancelled(stopped(statuses={step: [1]}, tails={step: tail}))
+    assert (verdict(fold).outcome, verdict(fold).changed) == ("stopped", False)
+    assert reason in verdict(fold).reason
 
 
 def asking() -> Fold:
