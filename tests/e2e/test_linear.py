@@ -233,10 +233,6 @@ async def test_an_agent_asks_with_options_and_goes_on_with_the_answer(
         {"label": "hi", "value": "hi"},
     ]
     await lead.is_in(session, TaskState.WAITING)
-    lead.errand.kill("serve")
-    lead.errand.start("serve")
-    await lead.errand.answers()
-    assert session.status == "awaitingInput"
     await lead.linear.people.prompt(session, answer)
     await lead.sees_end(session, seconds=90)
     task = await lead.task(session)
