@@ -1,4 +1,4 @@
-"""The branch that a ticket has in mind is ours only if nobody has it yet."""
+"""A run's branch: what a ticket has in mind only if nobody has it yet, and a new one after a merge."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +29,11 @@ class Branches:
         Raises:
             IntegrationError, WorkspaceError: the forge does not answer.
         """
+        if task.pull_url:
+            return await self._after_a_pull(task)
         own = own_branch(task.id, task.title)
-        if task.branch == own or task.pull_url or await self._pushed(task):
+        ours = task.branch == own or task.branch.startswith(f"{own}-")
+        if ours or await self._pushed(task):
             return task
         access = await self.forges[task.forge].access(task.repo, write=False)
         git = await Git.init_bare(self.root / "repos" / task.forge / f"{task.repo}.git")
@@ -41,6 +44,26 @@ class Branches:
         async with self.store.begin() as tx:
             await tasks.update(tx, task.id, branch=own)
         return task.model_copy(update={"branch": own})
+
+    async def _after_a_pull(self, task: TaskRow) -> TaskRow:
+        """What is merged takes no more commits: the work goes on from the base, on a new branch.
+
+        Decided once for each run, for the answer may change while it works.
+        """
+        decided = f"branch-decided:{task.id}"
+        async with self.store.read() as conn:
+            if await cursors.get(conn, decided) == str(task.fence):
+                return task
+        pull = await self.forges[task.forge].find_pull(task.repo, head=task.branch)
+        merged = pull is not None and pull.merged
+        fresh = f"{own_branch(task.id, task.title)}-{task.round}" if merged else task.branch
+        url = "" if merged else task.pull_url
+        async with self.store.begin() as tx:
+            await cursors.put(tx, decided, str(task.fence))
+            if merged:
+                await tasks.update(tx, task.id, branch=fresh, pull_url=url)
+                log.info("branch_merged", task=task.id, branch=task.branch, instead=fresh)
+        return task.model_copy(update={"branch": fresh, "pull_url": url})
 
     async def _pushed(self, task: TaskRow) -> bool:
         async with self.store.read() as conn:

@@ -18,6 +18,7 @@ from runner import keys
 from runner.protocol import Command, EventRecord, RunKey
 
 HASH_SECONDS = 7 * 86_400
+PROBE_SECONDS = 60
 EPOCH = "er:epoch"
 """Is there as long as Redis has lost nothing."""
 
@@ -103,6 +104,10 @@ class Bus:
     async def ping(self) -> None:
         """Raise if Redis is away."""
         await self._redis.ping()
+
+    async def check_writable(self) -> None:
+        """Raise if Redis is away, full, or a replica: it answers then, but takes nothing."""
+        await self._redis.set("er:probe", "1", ex=PROBE_SECONDS)
 
     async def has_epoch(self) -> bool:
         """False if Redis has lost its data, or is new."""

@@ -96,8 +96,8 @@ class Dispatcher:
             each = self.policy.limits.tasks_per_person
             waiting = [] if full else await tasks.candidates(conn, each=each)
         if waiting:
-            # What is begun while Redis is away would wait for the grace, and lose an attempt.
-            await self.bus.ping()
+            # What is begun while Redis takes nothing would wait for the grace, and lose an attempt.
+            await self.bus.check_writable()
         launched = 0
         for task in in_turn(waiting, live):
             if self._has_room(task, live):

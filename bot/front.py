@@ -4,20 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from bot import manual
 from bot.in_force import InForce
 from bot.intake import utc_now
 from bot.places import chosen_for
-from bot.progress import STATE_WORDS, View, doing
+from bot.progress import View, doing
+from bot.pulls import state_word
 from bot.starts import Asked
-from bot.states import TERMINAL, TaskState
-from bot.store import cursors, outbox, runs, tasks
+from bot.states import LIVE, TERMINAL, TaskState
+from bot.store import cursors, followers, outbox, runs, tasks
 from bot.store.engine import Store
-from bot.store.rows import RunRow, TaskRow
+from bot.store.rows import TaskRow
 from integrations.channel import Conversation, Final
 from integrations.front import Details, Errand, House, Offer, Question
 from integrations.wording import final_facts
-from policies.decide import decide, is_trigger, operators
+from policies.decide import decide, is_open, is_trigger, operators
 from policies.model import Ask, Grant, Policy
 from runner.agents.catalogue import CATALOGUE
 
@@ -41,7 +44,7 @@ class HouseFront:
     async def errands(self, person: str, *, limit: int) -> tuple[Errand, ...]:
         async with self.store.read() as conn:
             mine = await tasks.of_requester(conn, person, limit=limit)
-            return tuple([self._errand(task, await runs.newest(conn, task)) for task in mine])
+            return tuple([await self._errand(conn, task) for task in mine])
 
     async def questions(self, person: str) -> tuple[Question, ...]:
         async with self.store.read() as conn:
@@ -67,7 +70,7 @@ class HouseFront:
             task = await tasks.for_conversation(conn, conversation)
             if task is None:
                 return None
-            run = await runs.newest(conn, task)
+            errand, run = await self._errand(conn, task), await runs.newest(conn, task)
             attempts = await runs.of_task(conn, task.id)
             last = await outbox.get(conn, task.id, "final", str(task.round))
         view = View.model_validate(run.view) if run else View()
@@ -75,7 +78,7 @@ class HouseFront:
         tokens = [n for n in (view.input_tokens, view.output_tokens) if n is not None]
         grant = Grant.model_validate(task.grant)
         return Details(
-            errand=self._errand(task, run),
+            errand=errand,
             asked_by=task.requester,
             agent=view.agent,
             branch=task.branch,
@@ -115,6 +118,16 @@ class HouseFront:
         )
         return House(operators=tuple(dict.fromkeys([*persons, *named])), reaches=tuple(reaches))
 
+    async def live(self, channel: str) -> tuple[Conversation, ...]:
+        async with self.store.read() as conn:
+            found = await tasks.in_states(conn, LIVE)
+            following = await followers.of_live_tasks(conn)
+        everywhere = [*(task.conversation for task in found), *following]
+        return tuple(dict.fromkeys(one for one in everywhere if one.channel == channel))
+
+    def is_open(self, where: str, *, shared: bool) -> bool:
+        return is_open(self.policy, where, shared=shared)
+
     def is_trigger(self, topic: str) -> bool:
         return is_trigger(self.policy, (topic,))
 
@@ -129,7 +142,8 @@ class HouseFront:
                 return found
         return None
 
-    def _errand(self, task: TaskRow, run: RunRow | None) -> Errand:
+    async def _errand(self, conn: AsyncConnection, task: TaskRow) -> Errand:
+        run = await runs.newest(conn, task)
         view = View.model_validate(run.view) if run else View()
         live = task.state not in TERMINAL
         until = (run.ended_at if run else None) or task.ended_at or self.now()
@@ -137,7 +151,7 @@ class HouseFront:
             conversation=task.conversation,
             title=task.title,
             repo=task.repo,
-            state=STATE_WORDS[task.state],
+            state=await state_word(conn, task),
             live=live,
             link=task.link,
             pull_url=task.pull_url,

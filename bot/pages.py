@@ -9,7 +9,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, select_autoescape
 from pydantic import SecretStr
 
-from bot.progress import STATE_WORDS, View
+from bot.progress import View
+from bot.pulls import state_word
 from bot.states import TERMINAL
 from bot.store import runs, tasks
 from bot.store.engine import Store
@@ -60,10 +61,11 @@ class TaskPages:
             if row is None:
                 raise HTTPException(404, "there is no such page")
             attempts = await runs.of_task(conn, task)
+            state = await state_word(conn, row)
         view = View.model_validate(attempts[-1].view) if attempts else View()
         text = _PAGES.get_template("task.html").render(
             task=row,
-            state=STATE_WORDS[row.state],
+            state=state,
             live=row.state not in TERMINAL,
             view=view,
             runs=attempts,

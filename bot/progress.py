@@ -155,7 +155,7 @@ def card(
         steps=steps,
         doing=(note or doing(task, view)) if live else "",
         waits=task.state is TaskState.WAITING,
-        elapsed_seconds=int((until - since).total_seconds()) if since else None,
+        elapsed_seconds=max(0, int((until - since).total_seconds())) if since else None,
         cost_usd=view.cost_usd,
         url=task.page,
         pull_url=task.pull_url,

@@ -19,6 +19,7 @@ from bot.intake import Signal, utc_now
 from bot.kept import note_kept
 from bot.metrics import Metrics
 from bot.progress import Published, View, final
+from bot.pulls import watch
 from bot.record import record
 from bot.said import show_card
 from bot.standing import Standing
@@ -224,6 +225,8 @@ class Publisher:
                 head=hand_in.head,
                 base=hand_in.base,
             )
+            if published.url:
+                await watch(tx, task.id, now=now)
             row = await runs.get(tx, task.id, task.fence)
             word = final(
                 task,

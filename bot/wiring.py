@@ -29,6 +29,7 @@ from bot.metrics import Metrics
 from bot.outbox import Outbox
 from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
+from bot.pulls import PullWatch
 from bot.retention import Retention
 from bot.settings import Settings, vault_key, worker_token
 from bot.standing import Standing
@@ -121,14 +122,11 @@ def open_channels(settings: Settings, store: Store, in_force: InForce) -> dict[s
 def open_slack(
     settings: Settings, config: SlackConfig, *, store: Store, in_force: InForce
 ) -> SlackChannel:
-    workspaces = (
-        ManyWorkspaces(config, Vault(store, vault_key(settings)))
-        if config.many
-        else OneWorkspace(SlackClient(config))
-    )
+    notes = Vault(store, vault_key(settings))
+    workspaces = ManyWorkspaces(config, notes) if config.many else OneWorkspace(SlackClient(config))
     front = HouseFront(store=store, in_force=in_force)
     tickets = settings.linear is not None
-    return SlackChannel(config, front=front, workspaces=workspaces, tickets=tickets)
+    return SlackChannel(config, front=front, workspaces=workspaces, notes=notes, tickets=tickets)
 
 
 def open_linear(settings: Settings, store: Store) -> LinearChannel | None:
@@ -278,7 +276,7 @@ def _assemble(parts: _Opened) -> Services:
         loops={
             "completion": completer.run, "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
             "commands": dispatcher.run_commands, "apply": applier.run, "publish": publisher.run,
-            "outbox": outbox.run, "retention": retention.run, "policy": policy_file.run,
+            "outbox": outbox.run, "pulls": PullWatch(store=store, forges=forges).run, "retention": retention.run, "policy": policy_file.run,
         },
     )  # fmt: skip
 

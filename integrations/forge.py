@@ -1,5 +1,6 @@
 """The port to a place where code lives."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, SecretStr
@@ -36,6 +37,7 @@ class Pull(_Value):
     head: str
     base: str
     open: bool
+    merged: bool = False
 
 
 class Forge(Protocol):
@@ -56,6 +58,9 @@ class Forge(Protocol):
 
     async def find_pull(self, repo: str, *, head: str) -> Pull | None:
         """The newest pull request whose head is this branch, open ones first."""
+
+    async def ended_pulls(self, repo: str, *, since: datetime) -> list[Pull]:
+        """Those that are merged or closed and have changed since, in one question where few have."""
 
     async def open_pull(self, draft: PullDraft) -> Pull:
         """Open it. Safe twice: where one is open for the same head, that one is returned."""

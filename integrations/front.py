@@ -103,5 +103,11 @@ class Front(Protocol):
 
     async def house(self, person: str) -> House: ...
 
+    async def live(self, channel: str) -> tuple[Conversation, ...]:
+        """Of a channel, the conversations with work that has not ended."""
+
+    def is_open(self, where: str, *, shared: bool) -> bool:
+        """Does the policy let anybody do anything in a place? `shared`: people of elsewhere read along."""
+
     def is_trigger(self, topic: str) -> bool:
         """Is it a request when somebody sets this (`slack:emoji:hammer`)?"""

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from fastapi import APIRouter
 
@@ -53,6 +54,12 @@ class FakeForge:
             update={"open": False}
         )
 
+    def merge_pull(self, repo: str, number: int) -> None:
+        """The other thing that people do there."""
+        self.close_pull(repo, number)
+        merged = self.pulls[repo][number - 1].model_copy(update={"merged": True})
+        self.pulls[repo][number - 1] = merged
+
     async def default_branch(self, repo: str) -> str:
         fault = self._called("default_branch")
         branch = self._repo(repo).default_branch
@@ -71,6 +78,13 @@ class FakeForge:
         fault = self._called("find_pull")
         self._repo(repo)
         found = self._find(repo, head)
+        _done(fault)
+        return found
+
+    async def ended_pulls(self, repo: str, *, since: datetime) -> list[Pull]:
+        fault = self._called("ended_pulls")
+        self._repo(repo)
+        found = [pull for pull in self.pulls.get(repo, []) if not pull.open]
         _done(fault)
         return found
 

@@ -17,6 +17,9 @@ class FakeFront:
     general: Offer = field(default_factory=Offer)
     known: House = field(default_factory=House)
     triggers: frozenset[str] = frozenset()
+    under_way: tuple[Conversation, ...] = ()
+    shut: frozenset[str] = frozenset()
+    """Places in which the policy lets nobody do anything."""
 
     async def errands(self, person: str, *, limit: int) -> tuple[Errand, ...]:
         return self.tasks[:limit]
@@ -32,6 +35,12 @@ class FakeFront:
 
     async def house(self, person: str) -> House:
         return self.known
+
+    async def live(self, channel: str) -> tuple[Conversation, ...]:
+        return tuple(one for one in self.under_way if one.channel == channel)
+
+    def is_open(self, where: str, *, shared: bool) -> bool:
+        return where not in self.shut
 
     def is_trigger(self, topic: str) -> bool:
         return topic in self.triggers

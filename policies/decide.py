@@ -83,6 +83,12 @@ def is_trigger(policy: Policy, topics: tuple[str, ...]) -> bool:
     return any(plain_place(trigger) in set_now for trigger in policy.triggers)
 
 
+def is_open(policy: Policy, where: str, *, shared: bool) -> bool:
+    """Does any rule let anybody do anything in this place?"""
+    there = Ask(person="", where=where, action="start", shared=shared)
+    return any(_is_at(there, place) for rule in policy.rules for place in rule.where)
+
+
 def _defaults(policy: Policy, ask: Ask) -> Iterator[tuple[str, str]]:
     """The repositories that are meant by default, each with the place that says so; the most specific first."""
     channel = ask.where.partition(":")[0]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import stamina
-from redis.exceptions import BusyLoadingError, ReadOnlyError
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -13,9 +13,10 @@ PASSING: Final = (
     RedisTimeoutError,
     BusyLoadingError,
     ReadOnlyError,
+    OutOfMemoryError,
     OSError,
 )
-"""Redis is away, starts, or fails over."""
+"""Redis is away, starts, fails over, or is full."""
 
 
 async def patiently(

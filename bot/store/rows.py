@@ -91,8 +91,8 @@ class RunRow(_Row):
     """`bot.progress.View` as JSON: what the card is made from."""
 
     def elapsed_seconds(self, now: datetime) -> int:
-        """Since it started; 0 if it never did."""
-        return int((now - self.started_at).total_seconds()) if self.started_at else 0
+        """Since it started; 0 if it never did, or by its host's clock has yet to."""
+        return max(0, int((now - self.started_at).total_seconds())) if self.started_at else 0
 
 
 class OutboxRow(_Row):

@@ -1,5 +1,6 @@
 """GitHub's REST API: calls, the few fields that we read, and its errors in our words."""
 
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -44,6 +45,8 @@ class PullRequest(BaseModel):
     number: int
     html_url: str
     state: str
+    merged_at: datetime | None = None
+    updated_at: datetime | None = None
     head: Branch
     base: Branch
 

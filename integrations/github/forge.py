@@ -2,6 +2,7 @@
 
 import base64
 import re
+from datetime import datetime
 from typing import Final
 
 import httpx
@@ -21,6 +22,7 @@ from integrations.github.config import GitHubConfig
 
 _PART = r"(?!\.+(?:/|$))[A-Za-z0-9_.-]{1,100}"
 _REPO = re.compile(rf"{_PART}/{_PART}")
+_PAGE, _MAX_PAGES = 100, 10
 _MAX_TITLE = 256
 _MAX_BODY = 65_000
 _ADVICE: Final = (
@@ -63,6 +65,19 @@ class GitHubForge:
         # GitHub leaves the filter out when it cannot read it: look again.
         ours = [_pull(pull) for pull in listed if _comes_from(pull, repo, head)]
         return max(ours, key=lambda pull: (pull.open, pull.number), default=None)
+
+    async def ended_pulls(self, repo: str, *, since: datetime) -> list[Pull]:
+        found: list[Pull] = []
+        for page in range(1, _MAX_PAGES + 1):
+            listed = await self._api.get(
+                f"/repos/{checked(repo)}/pulls", list[PullRequest], state="closed",
+                sort="updated", direction="desc", per_page=str(_PAGE), page=str(page),
+            )  # fmt: skip
+            new = [pull for pull in listed if pull.updated_at is None or pull.updated_at >= since]
+            found += [_pull(pull) for pull in new if pull.state == "closed"]
+            if len(new) < _PAGE:
+                break
+        return found
 
     async def open_pull(self, draft: PullDraft) -> Pull:
         """Look, create, and where that is refused look again: another one may have been faster."""
@@ -133,6 +148,7 @@ def _pull(pull: PullRequest) -> Pull:
         head=pull.head.ref,
         base=pull.base.ref,
         open=pull.state == "open",
+        merged=pull.merged_at is not None,
     )
 
 

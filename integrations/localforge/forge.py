@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -47,7 +48,14 @@ class LocalForge:
     async def find_pull(self, repo: str, *, head: str) -> Pull | None:
         await asyncio.to_thread(Repository(self._root, repo).opened)
         row = await asyncio.to_thread(self._pulls.find, repo, head)
-        return self._pull(row) if row else None
+        return await asyncio.to_thread(self._seen, row) if row else None
+
+    async def ended_pulls(self, repo: str, *, since: datetime) -> list[Pull]:
+        """All of them: nothing is noted here of when they changed."""
+        await asyncio.to_thread(Repository(self._root, repo).opened)
+        rows = await asyncio.to_thread(self._pulls.of, repo)
+        seen = [await asyncio.to_thread(self._seen, row) for row in rows]
+        return [pull for pull in seen if not pull.open]
 
     async def open_pull(self, draft: PullDraft) -> Pull:
         return self._pull(await asyncio.to_thread(self._open, draft))
@@ -81,11 +89,21 @@ class LocalForge:
         for name in repository.found(self._root):
             Repository(self._root, name).default_branch()
 
-    def _pull(self, row: PullRow) -> Pull:
+    def _seen(self, row: PullRow) -> Pull:
+        """As it is now: what has come to its base is merged, and with that no longer open."""
+        here = Repository(self._root, row.repo)
+        both = here.has_branch(row.head) and here.has_branch(row.base)
+        merged = both and not here.commits(base=row.base, head=row.head)
+        if merged and row.open:
+            self._pulls.close(row.repo, row.number)
+        return self._pull(row, merged=merged)
+
+    def _pull(self, row: PullRow, *, merged: bool = False) -> Pull:
         return Pull(
             number=row.number,
             url=f"{self._base_url}/forge/{row.repo}/pulls/{row.number}",
             head=row.head,
             base=row.base,
-            open=row.open,
+            open=row.open and not merged,
+            merged=merged,
         )

@@ -1,5 +1,6 @@
 """Slack as a place where people talk."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -11,7 +12,9 @@ from slack_bolt.async_app import AsyncApp
 from integrations.channel import Conversation, Final, Inbound, Mark, Opening, Receive, Reply
 from integrations.errors import IntegrationError, RateLimitedError, RejectedError
 from integrations.front import Front
+from integrations.notes import Notes
 from integrations.slack.arrivals import Arrivals
+from integrations.slack.catchup import CatchUp
 from integrations.slack.checkup import problems_of
 from integrations.slack.client import SlackClient
 from integrations.slack.completing import CLOSED, completed, post_once
@@ -53,13 +56,18 @@ class SlackChannel:
         *,
         front: Front,
         workspaces: Workspaces,
+        notes: Notes | None = None,
         tickets: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tickets`: somewhere else a ticket can be made of what is asked for here."""
+        """`tickets`: somewhere else a ticket can be made of what is asked for here.
+
+        Without `notes` it can't be known what was missed, and nothing is looked for.
+        """
         self._config = config
         self._front = front
         self._workspaces = workspaces
+        self._notes = notes
         self._tickets = tickets
         self._caller = SlackClient(config)
         """Asks for Socket Mode's addresses, for which the app itself has a token."""
@@ -212,13 +220,17 @@ class SlackChannel:
         return router if router.routes else None
 
     async def listen(self, receive: Receive) -> None:
-        token = self._config.app_token
-        if token is not None:
-            await listen(
-                self._app(receive),
-                app_token=token.get_secret_value(),
-                web=self._caller.web(),
-            )
+        token, every = self._config.app_token, self._config.catch_up_seconds
+        async with asyncio.TaskGroup() as group:
+            if token is not None:
+                app, web = self._app(receive), self._caller.web()
+                group.create_task(listen(app, app_token=token.get_secret_value(), web=web))
+            if self._notes is not None and every:
+                group.create_task(self.catching_up(receive, self._notes).run(every))
+
+    def catching_up(self, receive: Receive, notes: Notes) -> CatchUp:
+        pace = self._config.history_calls_a_minute
+        return CatchUp(arrivals=self._arrivals(receive), notes=notes, calls_a_minute=pace)
 
     async def check(self) -> list[str]:
         return await problems_of(self._workspaces, self._caller)
@@ -228,7 +240,9 @@ class SlackChannel:
         await self._caller.close()
 
     def _app(self, receive: Receive) -> AsyncApp:
-        arrivals = Arrivals(
+        return bolt_app(self._arrivals(receive), api_url=self._config.api_url)
+
+    def _arrivals(self, receive: Receive) -> Arrivals:
+        return Arrivals(
             config=self._config, workspaces=self._workspaces, front=self._front, receive=receive
         )
-        return bolt_app(arrivals, api_url=self._config.api_url)

@@ -32,6 +32,15 @@ class Person:
     standing: Standing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A part of a list, as Slack gave it."""
+
+    found: Sequence[Mapping[str, object]]
+    next: str
+    """Where the next part begins; empty after the last."""
+
+
 class SlackClient:
     """The handful of methods we use. Made without a running loop; the connection opens with the first call."""
 
@@ -178,6 +187,13 @@ class SlackClient:
             "conversations.history", {"channel": channel}, oldest=oldest
         ):
             yield message
+
+    async def page(self, method: str, asked: Mapping[str, str]) -> Page:
+        """A part of a list: of places, or of messages as they are."""
+        answer = await self._call(method, {**asked, "limit": PAGE})
+        found = answer.get("messages") or answer.get("channels") or ()
+        after = (answer.get("response_metadata") or {}).get("next_cursor")
+        return Page(found=found, next=str(after or ""))
 
     async def message(self, *, channel: str, ts: str) -> Message | None:
         """One message, wherever in a thread it stands."""

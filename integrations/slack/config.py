@@ -22,6 +22,10 @@ class SlackConfig(BaseModel):
     """App-level token (`xapp-…`) with `connections:write`: for Socket Mode, without an inbound port."""
     bots: tuple[str, ...] = ()
     """Other bots that are heard, by their user ids, as a JSON list. What they may is for the policy, by name."""
+    catch_up_seconds: float = Field(default=300, ge=0, le=3600)
+    """How often is looked for what Slack could not deliver, in seconds; 0 for never."""
+    history_calls_a_minute: int = Field(default=20, ge=1, le=50)
+    """How fast that may go: Slack allows an app of one's own 50, one that is sold outside its Marketplace 1."""
     api_url: str = "https://slack.com/api/"
     """Address of the Web API; another one only for tests."""
 
@@ -57,14 +61,18 @@ SCOPES = {
     "app_mentions:read": "hear a mention in a channel",
     "assistant:write": "be an agent in Slack's own pane: prompts, working, stop",
     "channels:history": "hear replies in threads of public channels, read what was said before a request, find our own messages there",
+    "channels:read": "know which public channels it is in, and whether they are shared, to look there for what it missed",
     "chat:write": "answer, and edit the card",
     "commands": "`/errand`, and the two shortcuts",
     "files:read": "read what is attached to a request or to its thread",
     "files:write": "put output that is too long for a message into a file",
     "groups:history": "the same as channels:history in private channels it was invited to",
+    "groups:read": "the same as channels:read for private channels",
     "im:history": "hear direct messages, find our own messages there",
+    "im:read": "the same for direct messages",
     "im:write": "begin a direct message, where it can't answer in the place of a request",
     "mpim:history": "the same in group direct messages it was added to",
+    "mpim:read": "the same as channels:read for those",
     "reactions:read": "🛑 on a message stops; other reactions only where the policy takes them as requests",
     "reactions:write": "mark a request 👀 🏁 ❌ 🛑",
     "users:read": "name people, and tell guests and outsiders from members",

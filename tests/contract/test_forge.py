@@ -4,14 +4,16 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
 from integrations.errors import AuthError, RejectedError, UnavailableError
-from integrations.forge import Forge, GitAccess, PullDraft
+from integrations.forge import Forge, GitAccess, Pull, PullDraft
 from integrations.github.config import GitHubConfig
 from integrations.github.forge import GitHubForge
 from integrations.localforge.forge import LocalForge
@@ -39,6 +41,42 @@ class Case:
     """None where there is no credential."""
     head: str
     """A branch that no other test has."""
+    github_url: str = ""
+
+    async def closed(self, pull: Pull) -> None:
+        """Somebody does not want it."""
+        match self.forge:
+            case FakeForge():
+                self.forge.close_pull(REPO, pull.number)
+            case LocalForge():
+                await self.forge.close_pull(REPO, pull.number)
+            case GitHubForge():
+                await self.as_person("PATCH", pull, json={"state": "closed"})
+            case _:
+                raise AssertionError(self.forge.name)
+
+    async def merged(self, pull: Pull, git: Git, sha: str) -> None:
+        """Somebody does."""
+        match self.forge:
+            case FakeForge():
+                self.forge.merge_pull(REPO, pull.number)
+            case LocalForge():
+                url = (await self.forge.access(REPO, write=True)).url
+                base = await git.rev_parse("refs/heads/main")
+                await git.push(url, header=None, sha=sha, ref="refs/heads/main", expect=base)
+            case GitHubForge():
+                await self.as_person("PUT", pull, more="/merge", json={})
+            case _:
+                raise AssertionError(self.forge.name)
+
+    async def as_person(
+        self, method: str, pull: Pull, *, json: dict[str, str], more: str = ""
+    ) -> None:
+        url = f"{self.github_url}/repos/{REPO}/pulls/{pull.number}{more}"
+        headers = {"Authorization": f"Bearer {GITHUB_TOKEN}"}
+        async with httpx.AsyncClient() as http:
+            answer = await http.request(method, url, json=json, headers=headers)
+        assert answer.is_success, answer.text
 
     def draft(self) -> PullDraft:
         return PullDraft(repo=REPO, head=self.head, base="main", title="Fix it", body="It was off.")
@@ -93,7 +131,7 @@ async def case(kind: str, github_url: str, tmp_path: Path) -> AsyncIterator[Case
                 )
         async with AsyncExitStack() as stack:
             stack.push_async_callback(forge.close)
-            yield Case(forge=forge, refused=refused, head=head)
+            yield Case(forge=forge, refused=refused, head=head, github_url=github_url)
 
 
 async def pushed(case: Case, directory: Path) -> tuple[Git, str]:
@@ -142,6 +180,25 @@ async def test_an_open_pull_request_is_found_by_its_branch(case: Case, tmp_path:
     opened = await case.forge.open_pull(case.draft())
     assert await case.forge.find_pull(REPO, head=case.head) == opened
     assert await case.forge.find_pull(REPO, head=f"{case.head}-more") is None
+
+
+async def test_what_is_merged_and_what_is_closed_is_told(case: Case, tmp_path: Path) -> None:
+    before = datetime.now(UTC) - timedelta(minutes=10)
+    git, sha = await pushed(case, tmp_path / "clone.git")
+    opened = await case.forge.open_pull(case.draft())
+    assert opened.url not in [p.url for p in await case.forge.ended_pulls(REPO, since=before)]
+
+    await case.closed(opened)
+    [ended] = [p for p in await case.forge.ended_pulls(REPO, since=before) if p.url == opened.url]
+    assert (ended.open, ended.merged) == (False, False)
+
+    again = await case.forge.open_pull(case.draft())
+    await case.merged(again, git, sha)
+    [ended] = [p for p in await case.forge.ended_pulls(REPO, since=before) if p.url == again.url]
+    assert (ended.open, ended.merged) == (False, True)
+    found = await case.forge.find_pull(REPO, head=case.head)
+    assert found is not None
+    assert (found.number, found.open, found.merged) == (again.number, False, True)
 
 
 @pytest.mark.parametrize("repo", ["acme/nothing", "nobody/web", "web", "../../etc/passwd"])

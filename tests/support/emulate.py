@@ -17,7 +17,7 @@ Slack, `<slack_url>/api/METHOD`, form or JSON:
   from its command line: a test posts signed events itself.
 
 GitHub, `<github_url>` as the API's root:
-- GET /user, GET /repos/O/R, POST and GET /repos/O/R/pulls (state, head=owner:branch, base, sort, direction), PATCH of one.
+- GET /user, GET /repos/O/R, POST and GET /repos/O/R/pulls (state, head=owner:branch, base, sort, direction), PATCH of one, PUT of its merge.
 - A second pull request for the same head is made, where GitHub answers 422. A head branch that is not there
   is made too. So it needs no knowledge of what was pushed, and it serves no git: `git_server` does.
 - An unknown token is the first user of the seed, unless it begins with `eyJ` (a token for apps): that one is nobody,

@@ -67,6 +67,10 @@ class SlackApi:
     """The workspace has the newer blocks."""
     closed: dict[str, str] = field(default_factory=dict)
     """Channels that we can neither read nor write, with the code that says so."""
+    keeps_time: bool = False
+    """Leave out what is older than it was asked for: where messages are stamped by the test's clock."""
+    places: dict[str, Json] = field(default_factory=dict)
+    """What `users.conversations` says of channels, where that is special."""
     views: list[Json] = field(default_factory=list)
     """Modals that were opened."""
     homes: dict[str, Json] = field(default_factory=dict)
@@ -184,6 +188,7 @@ class SlackApi:
             "reactions.remove": self._remove,
             "conversations.replies": self._replies,
             "conversations.history": self._history,
+            "users.conversations": self._conversations,
             "users.info": self._user,
             "apps.connections.open": self._open,
             "views.open": self._view,
@@ -331,15 +336,30 @@ class SlackApi:
         if (code := self.closed.get(str(args["channel"]))) is not None:
             return {"ok": False, "error": code}
         here = self.messages[str(args["channel"])]
-        thread = [m for m in here if m["thread_ts"] == args["ts"]]
+        root, oldest = str(args["ts"]), self._oldest(args)
+        thread = [m for m in here if m["thread_ts"] == root]
+        thread = [m for m in thread if m["ts"] == root or float(str(m["ts"])) >= oldest]
         thread = thread or [m for m in here if m["ts"] == args["ts"]]
         return self._page(thread, args) if thread else {"ok": False, "error": "thread_not_found"}
 
     def _history(self, args: Json) -> Json:
         if (code := self.closed.get(str(args["channel"]))) is not None:
             return {"ok": False, "error": code}
-        roots = [m for m in self.messages[str(args["channel"])] if m["thread_ts"] == m["ts"]]
-        return self._page(roots[::-1], args)
+        here, oldest = self.messages[str(args["channel"])], self._oldest(args)
+        last = {
+            m["thread_ts"]: {"latest_reply": m["ts"]} for m in here if m["ts"] != m["thread_ts"]
+        }
+        roots = [m | last.get(m["ts"], {}) for m in here if m["thread_ts"] == m["ts"]]
+        return self._page([m for m in roots if float(str(m["ts"])) >= oldest][::-1], args)
+
+    def _oldest(self, args: Json) -> float:
+        return float(str(args.get("oldest") or 0)) if self.keeps_time else 0
+
+    def _conversations(self, args: Json) -> Json:
+        """Those in which something was said, and those that were put there."""
+        known = {name: {"id": name, "is_im": name.startswith("D")} for name in self.messages}
+        found = [*(known | self.places).values()]
+        return {"ok": True, "channels": found, "response_metadata": {"next_cursor": ""}}
 
     def _page(self, messages: list[Json], args: Json) -> Json:
         start = int(str(args.get("cursor") or 0))

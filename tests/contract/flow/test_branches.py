@@ -1,15 +1,20 @@
-"""The branch that a ticket names is taken only where nobody has it."""
+"""The branch that a ticket names is taken only where nobody has it, and no longer once it is merged."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from bot.branches import Branches
-from bot.store import cursors
+from bot.launch import launch_of
+from bot.states import TaskState
+from bot.store import cursors, tasks
+from bot.store.rows import TaskRow
 from bot.tasks import own_branch, pushed_key
-from integrations.forge import GitAccess
+from integrations.errors import UnavailableError
+from integrations.forge import GitAccess, PullDraft
 from integrations.testing_forge import FakeForge, FakeRepo
 from tests.contract.flow.office import Office
 from tests.support.git_server import GitServer, commit, git_server
@@ -61,3 +66,63 @@ async def test_a_branch_that_we_pushed_stays_ours(
     async with asked.store.begin() as tx:
         await cursors.put(tx, pushed_key((await asked.task()).id), sha)
     assert await settled(asked, server, tmp_path) == WANTED
+
+
+@dataclass(slots=True, kw_only=True)
+class Published:
+    """A task with a pull request, and its next run about to begin."""
+
+    office: Office
+    forge: FakeForge
+    branches: Branches
+
+    async def settled(self) -> TaskRow:
+        return await self.branches.settle(await self.office.task())
+
+
+@pytest.fixture
+async def published(office: Office, tmp_path: Path) -> Published:
+    await office.hear("acme/web fix it")
+    task = await office.task()
+    forge = FakeForge(name="local", repos={REPO: FakeRepo(access=GitAccess(url="file:///nowhere"))})
+    draft = PullDraft(repo=REPO, head=task.branch, base="main", title="Fix", body="")
+    pull = await forge.open_pull(draft)
+    async with office.store.begin() as tx:
+        await tasks.update(tx, task.id, pull_url=pull.url, round=2)
+    await office.put(TaskState.STARTING, fence=2)
+    branches = Branches(store=office.store, forges={"local": forge}, root=tmp_path)
+    return Published(office=office, forge=forge, branches=branches)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_follow_up_goes_on_with_its_branch(published: Published, *, closed: bool) -> None:
+    before = await published.office.task()
+    if closed:
+        published.forge.close_pull(REPO, 1)
+    assert await published.settled() == before == await published.office.task()
+
+
+async def test_a_follow_up_on_what_is_merged_begins_anew(published: Published) -> None:
+    before = await published.office.task()
+    published.forge.merge_pull(REPO, 1)
+    task = await published.settled()
+    assert (task.branch, task.pull_url) == (f"{before.branch}-2", "")
+    assert task == await published.office.task()
+    assert await published.settled() == task
+    assert not launch_of(task, installation="x", base_branch="main").resume
+
+
+async def test_what_is_merged_while_a_run_works_stays_its_branch(published: Published) -> None:
+    before = await published.settled()
+    published.forge.merge_pull(REPO, 1)
+    assert await published.settled() == before
+    await published.office.put(TaskState.STARTING, fence=3)
+    assert (await published.settled()).branch != before.branch
+
+
+async def test_a_forge_that_does_not_answer_decides_nothing(published: Published) -> None:
+    published.forge.merge_pull(REPO, 1)
+    published.forge.fail(UnavailableError("local", "away"))
+    with pytest.raises(UnavailableError):
+        await published.settled()
+    assert (await published.settled()).pull_url == ""

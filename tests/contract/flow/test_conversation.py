@@ -326,5 +326,14 @@ async def test_the_front_has_details_of_a_conversation(office: Office) -> None:
     assert details.url
 
 
+async def test_the_front_knows_where_work_is_under_way(office: Office) -> None:
+    assert await front(office).live("fake") == ()
+    await office.hear(ASK)
+    assert await front(office).live("fake") == (HERE,)
+    assert await front(office).live("other") == ()
+    await office.hear("stop", addressed=False)
+    assert await front(office).live("fake") == ()
+
+
 def test_a_question_without_an_answer_is_open() -> None:
     assert Question(text="?", options=()).chosen == ""

@@ -1,8 +1,10 @@
 """Slack's deliveries over Socket Mode."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
@@ -16,6 +18,8 @@ from integrations.slack.ingress import bolt_app
 from integrations.slack.socket import listen
 from integrations.slack.workspaces import OneWorkspace
 from integrations.testing_front import FakeFront
+from integrations.testing_notes import MemoryNotes
+from tests.support.site import until
 from tests.support.slack_api import APP_TOKEN, BOT_TOKEN, SlackApi, slack_api
 from tests.support.slack_payloads import SIGNING_SECRET, payload
 
@@ -144,3 +148,27 @@ async def test_without_an_app_token_there_is_nothing_to_listen_to(api: SlackApi)
         config, front=FakeFront(), workspaces=OneWorkspace(SlackClient(config))
     ).listen(Inbox(api).receive)
     assert api.calls == []
+
+
+async def test_whoever_listens_looks_for_what_was_missed(
+    api: SlackApi, config: SlackConfig
+) -> None:
+    inbox, notes = Inbox(api), MemoryNotes()
+    await notes.put("slack:cursor:T0ACME", datetime.now(UTC).isoformat())
+    asked = f"{time.time() - 60:.6f}"
+    api.messages["C0WEB"].append(
+        {"ts": asked, "thread_ts": asked, "text": "<@U0ERRAND> fix it", "user": "U0DANA"}
+    )
+    channel = SlackChannel(
+        config.model_copy(update={"history_calls_a_minute": 6000}),
+        front=FakeFront(),
+        workspaces=OneWorkspace(SlackClient(config)),
+        notes=notes,
+    )
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(channel.listen(inbox.receive))
+        await api.until(lambda: bool(api.sockets))
+        await until(lambda: bool(inbox.stored))
+        task.cancel()
+    await channel.close()
+    assert [one.message_id for one in inbox.stored] == [asked]

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from policies.connection_model import GrantedLlm
-from policies.decide import MAX_OPTIONS, decide
+from policies.decide import MAX_OPTIONS, decide, is_open
 from policies.model import Ask, Choice, Grant, Policy, Refusal
 from tests.unit.policies.samples import TEAM, policy_of
 
@@ -217,3 +217,28 @@ def test_another_model_is_refused_with_those_that_are_listed() -> None:
     )
     none = refused(person="slack:U0DANA", repo="acme/api", model="claude-opus-4-5").reason
     assert none.endswith("acme/api: there are none.")
+
+
+@pytest.mark.parametrize(
+    ("where", "shared", "is_so"),
+    [
+        (["slack:C0WEB"], False, True),
+        (["slack:C0WEB"], True, True),
+        (["slack:*"], False, True),
+        (["slack:*"], True, False),
+        (["slack:C0API", "linear:*"], False, False),
+        ([], False, False),
+    ],
+)
+def test_a_place_is_open_where_a_rule_names_it(
+    where: list[str], *, shared: bool, is_so: bool
+) -> None:
+    rule = {
+        "who": ["slack:U0KIM"],
+        "where": where,
+        "repos": ["*"],
+        "agents": ["*"],
+        "may": ["start"],
+    }
+    policy = Policy.model_validate({**POLICY.model_dump(), "rules": [rule] if where else []})
+    assert is_open(policy, "slack:C0WEB", shared=shared) is is_so

@@ -12,6 +12,7 @@ from integrations.slack.events import LISTENED
 
 CODE = Path(__file__).parents[3] / "integrations" / "slack"
 HISTORIES = ("channels:history", "groups:history", "im:history", "mpim:history")
+PLACES = ("channels:read", "groups:read", "im:read", "mpim:read")
 CALLED: dict[str, tuple[str, ...]] = {
     "agents.sessions.setStatus": ("chat:write",),
     "apps_connections_open": (),
@@ -26,6 +27,7 @@ CALLED: dict[str, tuple[str, ...]] = {
     "oauth.v2.access": (),
     "reactions.add": ("reactions:write",),
     "reactions.remove": ("reactions:write",),
+    "users.conversations": PLACES,
     "users.info": ("users:read",),
     "views.open": (),
     "views.publish": (),
