@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.bus import Bus
 from bot.in_force import InForce
@@ -91,10 +92,7 @@ class Dispatcher:
         """Launch what the limits allow, the repositories in turn; the number of launches."""
         async with self.store.read() as conn:
             live = await tasks.in_states(conn, IN_SANDBOX)
-            full = len(live) >= self.policy.limits.tasks
-            # A long queue takes long to read, and with every new task.
-            each = self.policy.limits.tasks_per_person
-            waiting = [] if full else await tasks.candidates(conn, each=each)
+            waiting = await self._candidates(conn, live)
         if waiting:
             # What is begun while Redis takes nothing would wait for the grace, and lose an attempt.
             await self.bus.check_writable()
@@ -109,6 +107,20 @@ class Dispatcher:
         if launched:
             self.spoken.set()
         return launched
+
+    async def _candidates(self, conn: AsyncConnection, live: list[TaskRow]) -> list[TaskRow]:
+        """A long queue takes long to read, and with every new task: only what could start is."""
+        limits = self.policy.limits
+        if len(live) >= limits.tasks:
+            return []
+        people, repos = Counter(t.requester for t in live), Counter(t.repo for t in live)
+        return await tasks.candidates(
+            conn,
+            each=limits.tasks_per_person,
+            per_repo=limits.tasks_per_repo,
+            full_people=[who for who, n in people.items() if n >= limits.tasks_per_person],
+            full_repos=[repo for repo, n in repos.items() if n >= limits.tasks_per_repo],
+        )
 
     def _has_room(self, task: TaskRow, live: list[TaskRow]) -> bool:
         limits = self.policy.limits
