@@ -16,6 +16,7 @@ from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.metrics import Metrics
 from bot.progress import View
+from bot.questions import drop
 from bot.record import record
 from bot.restored import lowest_fence
 from bot.said import show_card
@@ -28,7 +29,7 @@ from bot.tasks import end_round
 from integrations.channel import Channel, Final
 from integrations.errors import IntegrationError
 from policies.model import Policy
-from runner.protocol import Command, HostOpening, RunKey
+from runner.protocol import Answer, Command, HostOpening, RunKey
 from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
@@ -302,6 +303,7 @@ class Dispatcher:
                 await end_round(tx, task.id, last_word, now=now)
             elif fresh := await tasks.get(tx, task.id):
                 await show_card(tx, fresh, now=now)
+            await drop(tx, task, now=now)
         log.warning("run_lost", task=task.id, fence=task.fence, reason=reason, next=to)
         self.spoken.set()
         self.queued.set()
@@ -333,12 +335,14 @@ def _new_run(task: TaskRow, fence: int, now: datetime) -> RunRow:
 
 
 def _command(row: CommandRow, run: RunKey) -> Command:
-    """A row of kind `allow` holds the opening as JSON in its text."""
+    """A row of kind `allow` holds the opening as JSON in its text, one of kind `answer` the answer."""
     fields = {"id": row.id, "run": run, "kind": row.kind}
     if row.kind == "allow":
         return Command.model_validate(
             {**fields, "opening": HostOpening.model_validate_json(row.text)}
         )
+    if row.kind == "answer":
+        return Command.model_validate({**fields, "answer": Answer.model_validate_json(row.text)})
     return Command.model_validate({**fields, "text": row.text})
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -98,14 +99,14 @@ async def _starts(yard: _Yard, waiting: int) -> Figure:
         async with yard.store.begin() as tx:
             await tasks.insert(tx, task)
         yard.queued.set()
-        await until(
-            lambda task=task: yard.bus.has_launch(RunKey(task=task.id, fence=1)),
-            seconds=60,
-            what="it is launched",
-        )
+        run = RunKey(task=task.id, fence=1)
+        await until(partial(yard.bus.has_launch, run), seconds=60, what="it is launched")
         taken.append(1000 * (time.perf_counter() - begun))
         async with yard.store.begin() as tx:
-            await tasks.update(tx, task.id, state=TaskState.SUCCEEDED)
+            now = datetime.now(UTC)
+            await tasks.move(
+                tx, task.id, to=TaskState.FAILED, old=[TaskState.STARTING], changed_at=now
+            )
     return Figure(
         name=f"queued → launched, {waiting:,} waiting",
         unit="ms",
