@@ -9,6 +9,7 @@ import structlog
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot import questions
 from bot.account import account
 from bot.approvals import ask_about
 from bot.bus import Bus
@@ -32,6 +33,8 @@ from runner.protocol import (
     Egress,
     EventRecord,
     Finished,
+    Question,
+    QuestionClosed,
     Remark,
     RunKey,
     Started,
@@ -200,6 +203,8 @@ class Applier:
                 )
             case Traffic() | Remark() as told:
                 await self._put_on_record(tx, item, told)
+            case Question() | QuestionClosed() as about:
+                await self._question(tx, item.run, about, now)
             case Finished() as finished:
                 await self._finished(tx, item, finished, now)
             case _:
@@ -226,6 +231,17 @@ class Applier:
         if denied.verdict == "deny" and task is not None and task.state in IN_SANDBOX:
             await ask_about(tx, self.policy, task, denied, now=now)
 
+    async def _question(
+        self, tx: AsyncConnection, run: RunKey, about: Question | QuestionClosed, now: datetime
+    ) -> None:
+        task = await tasks.get(tx, run.task)
+        if task is None or task.state not in IN_SANDBOX:
+            return
+        if isinstance(about, Question):
+            await questions.put(tx, task, about, fence=run.fence, now=now)
+        else:
+            await questions.close(tx, task, about, fence=run.fence, now=now)
+
     async def _started(
         self, tx: AsyncConnection, item: EventRecord, started: Started, now: datetime
     ) -> None:
@@ -248,10 +264,10 @@ class Applier:
     async def _seen(self, tx: AsyncConnection, task_id: str, command: str) -> None:
         """The run knows it; so must the next one, should this one be lost."""
         task = await tasks.get(tx, task_id)
-        steers = [c for c in await commands.open_for(tx, task_id) if c.kind == "steer"]
-        for steer in steers:
-            if task is not None and steer.id == command:
-                await tasks.update(tx, task_id, prompt=f"{task.prompt}\n\n{steer.text}")
+        said = [c for c in await commands.open_for(tx, task_id) if c.kind in {"steer", "answer"}]
+        for word in map(questions.as_word, said):
+            if task is not None and word.id == command:
+                await tasks.update(tx, task_id, prompt=f"{task.prompt}\n\n{word.text}")
         await commands.finish(tx, command)
 
     async def _finished(
@@ -268,6 +284,7 @@ class Applier:
             outcome=finished.outcome,
             reason=finished.reason,
         )
+        await questions.drop(tx, task, now=now)
         task = await _ready_to_end(tx, task, finished, now)
         to = _next_state(task, finished)
         over = to in TERMINAL

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot import words
 from bot.answers import Answers, seq_of
 from bot.record import record
-from bot.said import say_everywhere, settle
+from bot.said import say_everywhere, settle, was_pressed_on
 from bot.states import IN_SANDBOX
 from bot.store import approvals, commands, cursors, runs
 from bot.store.rows import ApprovalRow, CommandRow, TaskRow
 from integrations.channel import Inbound, Notice, Option, Question
-from policies.decide import somebody_may_approve
+from policies.decide import approvers
 from policies.hosts import EgressRule
 from policies.model import Grant, Policy
 from policies.names import Host
@@ -25,7 +25,8 @@ from runner.agents.catalogue import CATALOGUE
 from runner.protocol import Egress, HostOpening
 
 MAX_ASKED: Final = 5
-"""Hosts that one errand asks about; more are only shown on its card."""
+"""Hosts that one round asks about; more are only shown on the card."""
+UNDECIDED: Final = "not decided: the errand has ended"
 _PORTS: Final = {443: "https:443", 80: "http:80"}
 _TOLD: Final = {
     "allow": "{host} is open now: try again what was refused.",
@@ -38,22 +39,43 @@ _host: TypeAdapter[str] = TypeAdapter(Host)
 async def ask_about(
     tx: AsyncConnection, policy: Policy, task: TaskRow, denied: Egress, *, now: datetime
 ) -> None:
-    """Ask in the conversations whether a host may be reached: once per errand and host, where anybody may say so.
+    """Ask in the conversations whether a host may be reached: once per round and host, where anybody may say so.
 
     Asked about is only what is on no list; what a rule refuses (a method, a path, a private address) stays refused.
     """
     if denied.rule or denied.port not in _PORTS or not is_host(denied.host):
         return
-    if _is_listed(task, denied.host) or not somebody_may_approve(policy, task.repo):
+    whose = approvers(policy, task.repo)
+    if _is_listed(task, denied.host) or not whose:
         return
     asked = await _asked(tx, task)
     if denied.host in asked or len(asked) >= MAX_ASKED:
         return
+    if await _is_blocked(tx, task, denied.host, now):
+        return
     wanted = " ".join([denied.host, str(denied.port), denied.method])
     await cursors.put(tx, _asked_key(task), "\n".join([*asked.values(), wanted]))
-    text = f"The agent wants {denied.host} (not on {task.repo}'s list)."
+    how = ", ".join(part for part in (denied.method, f"port {denied.port}") if part)
+    text = (
+        f"The agent wants {denied.host} ({how}), which is not on {task.repo}'s list.\n"
+        f"Once opens it to this errand only, for {task.repo} to all of its errands for "
+        f"{policy.limits.approval_days} days. To be decided by {whose}, until this errand ends."
+    )
     question = Question(text=text, options=_options(denied.host, task.repo))
-    await say_everywhere(tx, task, question, seq=f"egress:{denied.host}", now=now)
+    await say_everywhere(tx, task, question, seq=_seq(task, denied.host), now=now)
+
+
+async def lapse(tx: AsyncConnection, task: TaskRow, *, now: datetime) -> None:
+    """A round has ended: what nobody has decided, nobody waits for."""
+    for host in await _asked(tx, task):
+        seq = _seq(task, host)
+        await settle(tx, task, seq=seq, chosen=UNDECIDED, now=now, still_open=True)
+
+
+async def _is_blocked(conn: AsyncConnection, task: TaskRow, host: str, now: datetime) -> bool:
+    """Somebody has said no already, in an earlier round."""
+    rows = await approvals.in_force(conn, repo=task.repo, task=task.id, now=now)
+    return any(row.host == host and row.verdict == "block" for row in rows)
 
 
 def _is_listed(task: TaskRow, host: str) -> bool:
@@ -80,6 +102,10 @@ class Rulings:
         self, tx: AsyncConnection, inbound: Inbound, task: TaskRow, ruling: words.Ruling
     ) -> None:
         """Decide as was said, if they may; tell everybody, the gateway and the agent."""
+        if inbound.pressed and not await was_pressed_on(
+            tx, task, inbound, seq=_seq(task, ruling.host)
+        ):
+            return  # it shows who decided, or that nobody waits for it any more
         if not is_host(ruling.host):
             text = f"`{ruling.host}` is no host that could be allowed: write one whole name, like registry.example.com."
             await self.answers.tell(tx, inbound, text, task=task.id, error=True)
@@ -111,7 +137,7 @@ class Rulings:
             text = _TOLD[row.verdict].format(host=row.host)
             await self._command(tx, inbound, task, kind="steer", text=text)
         chosen = f"{'allowed' if row.verdict == 'allow' else 'blocked'} by {inbound.author_name}"
-        await settle(tx, task, seq=f"egress:{row.host}", chosen=chosen, now=self.answers.now)
+        await settle(tx, task, seq=_seq(task, row.host), chosen=chosen, now=self.answers.now)
         notice = Notice(text=_said(inbound, row) + (" and told the agent." if told else "."))
         await say_everywhere(tx, task, notice, seq=f"ruling:{row.id}", now=self.answers.now)
 
@@ -206,4 +232,8 @@ async def _asked(conn: AsyncConnection, task: TaskRow) -> dict[str, str]:
 
 
 def _asked_key(task: TaskRow) -> str:
-    return f"egress-asked:{task.id}"
+    return f"egress-asked:{task.id}:{task.round}"
+
+
+def _seq(task: TaskRow, host: str) -> str:
+    return f"egress:{task.round}:{host}"

@@ -21,6 +21,7 @@ from bot.mirrors import Mirrors
 from bot.pages import PageLinks
 from bot.places import Places
 from bot.progress import STATE_WORDS
+from bot.questions import Replies
 from bot.quiet import is_muted, mute
 from bot.record import record
 from bot.said import status_text
@@ -163,6 +164,8 @@ class Desk:
             return True
         if task is None:
             return await self._without_task(tx, inbound, request)
+        if await Replies(answers=self._answers).take(tx, inbound, task, request):
+            return True
         ruling = None if inbound.title else words.ruling_in(inbound.text)
         if ruling is not None:
             await Rulings(answers=self._answers).take(tx, inbound, task, ruling)

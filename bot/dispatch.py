@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 
 import structlog
 from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.bus import Bus
 from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.metrics import Metrics
 from bot.progress import View
+from bot.questions import drop
 from bot.record import record
 from bot.restored import lowest_fence
 from bot.said import show_card
@@ -27,7 +29,7 @@ from bot.tasks import end_round
 from integrations.channel import Channel, Final
 from integrations.errors import IntegrationError
 from policies.model import Policy
-from runner.protocol import Command, HostOpening, RunKey
+from runner.protocol import Answer, Command, HostOpening, RunKey
 from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
@@ -90,10 +92,7 @@ class Dispatcher:
         """Launch what the limits allow, the repositories in turn; the number of launches."""
         async with self.store.read() as conn:
             live = await tasks.in_states(conn, IN_SANDBOX)
-            full = len(live) >= self.policy.limits.tasks
-            # A long queue takes long to read, and with every new task.
-            each = self.policy.limits.tasks_per_person
-            waiting = [] if full else await tasks.candidates(conn, each=each)
+            waiting = await self._candidates(conn, live)
         if waiting:
             # What is begun while Redis takes nothing would wait for the grace, and lose an attempt.
             await self.bus.check_writable()
@@ -108,6 +107,20 @@ class Dispatcher:
         if launched:
             self.spoken.set()
         return launched
+
+    async def _candidates(self, conn: AsyncConnection, live: list[TaskRow]) -> list[TaskRow]:
+        """A long queue takes long to read, and with every new task: only what could start is."""
+        limits = self.policy.limits
+        if len(live) >= limits.tasks:
+            return []
+        people, repos = Counter(t.requester for t in live), Counter(t.repo for t in live)
+        return await tasks.candidates(
+            conn,
+            each=limits.tasks_per_person,
+            per_repo=limits.tasks_per_repo,
+            full_people=[who for who, n in people.items() if n >= limits.tasks_per_person],
+            full_repos=[repo for repo, n in repos.items() if n >= limits.tasks_per_repo],
+        )
 
     def _has_room(self, task: TaskRow, live: list[TaskRow]) -> bool:
         limits = self.policy.limits
@@ -287,6 +300,7 @@ class Dispatcher:
                 await end_round(tx, task.id, last_word, now=now)
             elif fresh := await tasks.get(tx, task.id):
                 await show_card(tx, fresh, now=now)
+            await drop(tx, task, now=now)
         log.warning("run_lost", task=task.id, fence=task.fence, reason=reason, next=to)
         self.spoken.set()
         self.queued.set()
@@ -318,12 +332,14 @@ def _new_run(task: TaskRow, fence: int, now: datetime) -> RunRow:
 
 
 def _command(row: CommandRow, run: RunKey) -> Command:
-    """A row of kind `allow` holds the opening as JSON in its text."""
+    """A row of kind `allow` holds the opening as JSON in its text, one of kind `answer` the answer."""
     fields = {"id": row.id, "run": run, "kind": row.kind}
     if row.kind == "allow":
         return Command.model_validate(
             {**fields, "opening": HostOpening.model_validate_json(row.text)}
         )
+    if row.kind == "answer":
+        return Command.model_validate({**fields, "answer": Answer.model_validate_json(row.text)})
     return Command.model_validate({**fields, "text": row.text})
 
 

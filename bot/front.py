@@ -10,7 +10,7 @@ from bot import manual
 from bot.in_force import InForce
 from bot.intake import utc_now
 from bot.places import chosen_for
-from bot.progress import View
+from bot.progress import View, doing
 from bot.pulls import state_word
 from bot.starts import Asked
 from bot.states import LIVE, TERMINAL, TaskState
@@ -50,13 +50,18 @@ class HouseFront:
         async with self.store.read() as conn:
             open_ones = await cursors.set_between(conn, "ask:", f":{person}")
             mine = await tasks.of_requester(conn, person, limit=RECENT)
+            waiting = [
+                (task, await runs.get(conn, task.id, task.fence))
+                for task in mine
+                if task.state is TaskState.WAITING
+            ]
         asked = [Asked.model_validate_json(value).inbound for value in open_ones.values()]
         return (
             *(Question(conversation=a.conversation, text=f"Which repository? {a.text}") for a in asked),
             *(
-                Question(conversation=task.conversation, text=task.title)
-                for task in mine
-                if task.state is TaskState.WAITING
+                Question(conversation=task.conversation, text=f"{task.title}: {doing(task, View.model_validate(run.view))}")
+                for task, run in waiting
+                if run is not None
             ),
         )  # fmt: skip
 

@@ -15,6 +15,8 @@ from runner.protocol import (
     Finished,
     Phase,
     Plan,
+    Question,
+    QuestionClosed,
     Said,
     Started,
     StepStatus,
@@ -67,6 +69,8 @@ class View(BaseModel):
     output_tokens: int | None = None
     cached_tokens: int | None = None
     denied: tuple[str, ...] = ()
+    question: Question | None = None
+    """What the agent has asked people, and waits for."""
 
 
 def advance(view: View, event: Event) -> View:
@@ -81,25 +85,31 @@ def spent_in(round_: int, runs: Iterable[RunRow]) -> float:
 
 
 def _news(view: View, event: Event) -> dict[str, object]:
-    news: dict[str, object] = {}
+    match event:
+        case Phase():
+            return _phase(view, event)
+        case Usage():
+            return _usage(view, event)
+        case Question() | QuestionClosed():
+            return {"question": event if isinstance(event, Question) else None}
+        case Egress(verdict="deny", host=host) if host not in view.denied:
+            return {"denied": (*view.denied, host)[:MAX_DENIED]}
+        case _:
+            return _told(event)
+
+
+def _told(event: Event) -> dict[str, object]:
     match event:
         case Started(agent=agent):
-            news = {"agent": agent}
-        case Phase():
-            news = _phase(view, event)
+            return {"agent": agent}
         case Plan(entries=entries):
-            news = {"plan": tuple(Step(title=e.title, state=StepState(e.status)) for e in entries)}
+            return {"plan": tuple(Step(title=e.title, state=StepState(e.status)) for e in entries)}
         case ToolCall(title=title, status=StepStatus.PENDING | StepStatus.RUNNING):
-            news = {"doing": title}
+            return {"doing": title}
         case Said(text=text):
-            news = {"said": text}
-        case Usage():
-            news = _usage(view, event)
-        case Egress(verdict="deny", host=host) if host not in view.denied:
-            news = {"denied": (*view.denied, host)[:MAX_DENIED]}
+            return {"said": text}
         case _:
-            pass
-    return news
+            return {}
 
 
 def _usage(view: View, event: Usage) -> dict[str, object]:
@@ -143,7 +153,8 @@ def card(
         state=STATE_WORDS[task.state],
         live=live,
         steps=steps,
-        doing=(note or _waiting(task) or _doing(view)) if live else "",
+        doing=(note or doing(task, view)) if live else "",
+        waits=task.state is TaskState.WAITING,
         elapsed_seconds=max(0, int((until - since).total_seconds())) if since else None,
         cost_usd=view.cost_usd,
         url=task.page,
@@ -151,11 +162,12 @@ def card(
     )
 
 
-def _waiting(task: TaskRow) -> str:
-    return f"waits for {', '.join(task.waits_for)}" if task.waits_for else ""
-
-
-def _doing(view: View) -> str:
+def doing(task: TaskRow, view: View) -> str:
+    """What goes on now, or what it waits for."""
+    if task.waits_for:
+        return f"waits for {', '.join(task.waits_for)}"
+    if task.state is TaskState.WAITING and view.question is not None:
+        return f"asks: {view.question.text.splitlines()[0]}"
     denied = f" · blocked: {', '.join(view.denied)}" if view.denied else ""
     return f"{view.doing}{denied}"
 

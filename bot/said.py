@@ -5,11 +5,11 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.progress import STATE_WORDS, View, card
+from bot.progress import STATE_WORDS, View, card, doing
 from bot.states import TERMINAL, TaskState
 from bot.store import followers, outbox, runs, tasks
 from bot.store.rows import OutboxRow, TaskRow
-from integrations.channel import Conversation, Final, Mark, Notice, Opening, Question
+from integrations.channel import Conversation, Final, Inbound, Mark, Notice, Opening, Question
 
 
 def _row(
@@ -88,24 +88,53 @@ async def say_everywhere(
 
 
 async def settle(
-    tx: AsyncConnection, task: TaskRow, *, seq: str, chosen: str, now: datetime
+    tx: AsyncConnection,
+    task: TaskRow,
+    *,
+    seq: str,
+    chosen: str,
+    now: datetime,
+    still_open: bool = False,
 ) -> None:
-    """Show everywhere that a question about a task is answered: nothing can be chosen any more."""
+    """Show everywhere that a question about a task is answered: nothing can be chosen any more.
+
+    `still_open`: only where it does not show that already.
+    """
     for conversation in await whereabouts(tx, task):
-        await settle_one(tx, task.id, seq=_seq_in(conversation, task, seq), chosen=chosen, now=now)
+        here = _seq_in(conversation, task, seq)
+        await settle_one(tx, task.id, seq=here, chosen=chosen, now=now, still_open=still_open)
 
 
 async def settle_one(
-    tx: AsyncConnection, task: str, *, seq: str, chosen: str, now: datetime
+    tx: AsyncConnection,
+    task: str,
+    *,
+    seq: str,
+    chosen: str,
+    now: datetime,
+    still_open: bool = False,
 ) -> None:
     row = await outbox.get(tx, task, "question", seq)
     if row is None:
         return
-    answered = Question.model_validate(row.payload).model_copy(update={"chosen": chosen})
+    asked = Question.model_validate(row.payload)
+    if still_open and asked.chosen:
+        return
+    answered = asked.model_copy(update={"chosen": chosen})
     payload = answered.model_dump(mode="json")
     await outbox.replace(
         tx, task=task, kind="question", seq=seq, payload=payload, now=now, urgent=True
     )
+
+
+async def was_pressed_on(
+    conn: AsyncConnection, task: TaskRow, inbound: Inbound, *, seq: str
+) -> bool:
+    """Is it this question of ours that a button was pressed on, and is it still open?"""
+    row = await outbox.get(conn, task.id, "question", _seq_in(inbound.conversation, task, seq))
+    if row is None or row.remote_id != inbound.message_id:
+        return False
+    return not Question.model_validate(row.payload).chosen
 
 
 async def begin_elsewhere(
@@ -224,6 +253,7 @@ async def status_text(tx: AsyncConnection, task: TaskRow, *, now: datetime) -> s
     since = run.started_at if run and run.started_at else task.changed_at
     minutes = int((now - since).total_seconds() // 60)
     text = f"{task.title} · {task.repo} · {STATE_WORDS[task.state]}, {minutes} min"
-    if doing := (run.view.get("doing") if run and task.state not in TERMINAL else ""):
-        text += f"\n{doing}"
+    view = View.model_validate(run.view) if run else View()
+    if task.state not in TERMINAL and (now_doing := doing(task, view)):
+        text += f"\n{now_doing}"
     return f"{text}\n{task.pull_url}" if task.pull_url else text

@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ulid import ULID
 
 from bot import words
+from bot.approvals import lapse
+from bot.questions import as_word
 from bot.record import record
 from bot.said import mark, say, say_everywhere, show_card
 from bot.states import TaskState
@@ -172,8 +174,10 @@ async def end_round(tx: AsyncConnection, task_id: str, last_word: Final, *, now:
     task = await tasks.get(tx, task_id)
     if task is None:
         raise LookupError(task_id)
-    unseen = [c for c in await commands.open_for(tx, task.id) if c.kind == "steer"]
+    left = await commands.open_for(tx, task.id)
+    unseen = [as_word(c) for c in left if c.kind in {"steer", "answer"}]
     await commands.finish_all(tx, task.id)
+    await lapse(tx, task, now=now)
     await show_card(tx, task, now=now)
     await say_everywhere(tx, task, last_word, seq=str(task.round), now=now)
     log.info(

@@ -129,6 +129,8 @@ class Card(_Value):
     """A word for people: queued, starting, working, publishing, done, failed, stopped."""
     live: bool
     """False once the run has ended: no Stop button."""
+    waits: bool = False
+    """For somebody's answer."""
     steps: tuple[Step, ...] = ()
     doing: str = ""
     elapsed_seconds: int | None = None
@@ -162,6 +164,8 @@ class Question(_Value):
     options: tuple[Option, ...]
     to: str = ""
     """Whose answer counts, as a policy names people; anybody's if empty."""
+    calls: str = ""
+    """Who is called to it where anybody's answer counts, as a policy names people."""
     chosen: str = ""
     """What was answered: nothing can be chosen any more."""
 

@@ -98,11 +98,18 @@ def _defaults(policy: Policy, ask: Ask) -> Iterator[tuple[str, str]]:
                 yield (place if place in {*ask.topics, ask.where} else ask.where), name
 
 
-def somebody_may_approve(policy: Policy, repo: str) -> bool:
-    """Is there anybody to ask about a host that is not on the repository's list?"""
-    return any(
-        "approve" in rule.may and not {repo, "*"}.isdisjoint(rule.repos) for rule in policy.rules
-    )
+def approvers(policy: Policy, repo: str) -> str:
+    """Who may be asked about a host that is not on the repository's list, in words; empty if nobody."""
+    who = [
+        name
+        for rule in policy.rules
+        if "approve" in rule.may and not {repo, "*"}.isdisjoint(rule.repos)
+        for name in rule.who
+    ]
+    if "*" in who:
+        return "everybody whom the policy names"
+    named = [name if ":" in name else f"members of {name}" for name in dict.fromkeys(who)]
+    return " or ".join(named)
 
 
 def _choice(why: str, allowed: tuple[str, ...]) -> Choice:

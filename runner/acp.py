@@ -12,16 +12,27 @@ from typing import Any, Final, TypeVar
 
 from acp import schema
 from acp.meta import PROTOCOL_VERSION
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from runner.errors import AgentProtocolError
-from runner.protocol import Plan, PlanEntry, Said, StepStatus, ToolCall, Usage
+from runner.forms import Form, Request, UnfitFormError, form_of
+from runner.protocol import (
+    Plan,
+    PlanEntry,
+    Question,
+    QuestionClosed,
+    Said,
+    StepStatus,
+    ToolCall,
+    Usage,
+)
 
 SAID_CHARACTERS: Final = 12_000
 OUTPUT_CHARACTERS: Final = 4_000
 TITLE_CHARACTERS: Final = 300
 REMEMBERED_TOOLS: Final = 500
 METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
 _ID_CHARACTERS = 100
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -41,6 +52,7 @@ _UPDATES: Final[Mapping[str, type[BaseModel]]] = {
     "usage_update": schema.UsageUpdate,
 }
 """The updates that mean something to us; others are ignored."""
+_elicitation: TypeAdapter[Request] = TypeAdapter(schema.CreateElicitationRequest)
 _CONSENT: Final = ("allow_once", "allow_always", "reject_once", "reject_always")
 
 
@@ -78,7 +90,17 @@ class Refused:
 
 
 Outcome = (
-    Message | Initialized | SessionOpened | TurnEnded | Refused | Plan | ToolCall | Said | Usage
+    Message
+    | Initialized
+    | SessionOpened
+    | TurnEnded
+    | Refused
+    | Plan
+    | ToolCall
+    | Said
+    | Usage
+    | Question
+    | QuestionClosed
 )
 
 
@@ -114,10 +136,13 @@ class AcpClient:
         self._tools: dict[str, ToolCall] = {}
         self._usage = Usage()
         self._cancelled = False
+        self._forms: list[Form] = []
+        """What waits for people; they are asked for the first."""
 
     def initialize(self) -> Message:
         nothing = schema.FileSystemCapabilities(read_text_file=False, write_text_file=False)
-        capabilities = schema.ClientCapabilities(fs=nothing, terminal=False)
+        questions = schema.ElicitationCapabilities(form=schema.ElicitationFormCapabilities())
+        capabilities = schema.ClientCapabilities(fs=nothing, terminal=False, elicitation=questions)
         return self._request(
             "initialize",
             schema.InitializeRequest(
@@ -140,6 +165,26 @@ class AcpClient:
         self._cancelled = True
         note = {"method": "session/cancel", "params": {"sessionId": self._session_id}}
         return Message(key="acp:cancel", msg={"jsonrpc": "2.0", **note})
+
+    def answer(self, question: str, text: str) -> list[Outcome] | None:
+        """What people say to a question; None if nobody waits for that any more."""
+        if not self._forms or self._forms[0].question.id != question:
+            return None
+        form = self._forms[0]
+        result = form.take(text)
+        closed = QuestionClosed(id=question, answered=True)
+        if result is None:
+            return [closed, form.question]
+        self._forms.pop(0)
+        following = [self._forms[0].question] if self._forms else []
+        return [closed, _response(form.request_id, result=result), *following]
+
+    def drop_questions(self) -> list[Outcome]:
+        """Nobody will answer what is open."""
+        forms, self._forms = self._forms, []
+        closed = [QuestionClosed(id=form.question.id, answered=False) for form in forms[:1]]
+        replies = [_response(form.request_id, result={"action": "cancel"}) for form in forms]
+        return [*closed, *replies]
 
     def feed(self, msg: Mapping[str, Any]) -> list[Outcome]:
         """What one message of the agent means.
@@ -201,6 +246,8 @@ class AcpClient:
     ) -> list[Outcome]:
         if not isinstance(request_id, int | str):
             raise AgentProtocolError(f"the id of a request for {method[:80]} is no number or text")
+        if method == "elicitation/create":
+            return self._elicited(request_id, params)
         if method != "session/request_permission":
             error = {"code": METHOD_NOT_FOUND, "message": f"{method[:80]} is not offered here"}
             return [_response(request_id, error=error)]
@@ -208,6 +255,19 @@ class AcpClient:
         outcome = _consent(request.options, cancelled=self._cancelled)
         reply = _response(request_id, result={"outcome": outcome})
         return [*self._words.take(), *self._tool(request.tool_call), reply]
+
+    def _elicited(self, request_id: int | str, params: dict[str, Any]) -> list[Outcome]:
+        if self._cancelled:
+            return [_response(request_id, result={"action": "cancel"})]
+        try:
+            request = _elicitation.validate_python(params)
+            form = form_of(request, request_id=request_id, name=_identity(request_id))
+        except (ValidationError, UnfitFormError) as error:
+            reason = str(error) if isinstance(error, UnfitFormError) else "that is no form"
+            return [_response(request_id, error={"code": INVALID_PARAMS, "message": reason})]
+        self._forms.append(form)
+        asked = [form.question] if len(self._forms) == 1 else []
+        return [*self._words.take(), *asked]
 
     def _noted(self, method: str, params: dict[str, Any]) -> list[Outcome]:
         if method != "session/update":
@@ -291,10 +351,15 @@ def _refusal(method: str, error: object) -> Refused:
 
 
 def _response(request_id: int | str, **body: Any) -> Message:
+    key = f"acp:r{_identity(request_id)}"
+    return Message(key=key, msg={"jsonrpc": "2.0", "id": request_id, **body})
+
+
+def _identity(request_id: int | str) -> str:
+    """A request's id as a short text, in which a number differs from the same digits as text."""
     identity = json.dumps(request_id)
-    if len(identity) > _ID_CHARACTERS:
-        identity = hashlib.sha256(identity.encode()).hexdigest()
-    return Message(key=f"acp:r{identity}", msg={"jsonrpc": "2.0", "id": request_id, **body})
+    long = len(identity) > _ID_CHARACTERS
+    return hashlib.sha256(identity.encode()).hexdigest() if long else identity
 
 
 def _consent(options: Sequence[schema.PermissionOption], *, cancelled: bool) -> dict[str, str]:

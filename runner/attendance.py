@@ -230,7 +230,11 @@ def _asked(line: Line) -> tuple[int, Asked]:
 def _message(command: Command) -> tuple[Role, dict[str, Any]]:
     if command.opening is not None:
         return "gateway", allow_message(command.opening)
-    return "agent", {"do": "note", "kind": command.kind, "text": command.text}
+    msg = {"do": "note", "kind": command.kind, "text": command.text}
+    if command.answer is not None:
+        said = command.answer
+        msg |= {"text": said.as_word(), "question": said.question.id, "answer": said.text}
+    return "agent", msg
 
 
 async def _close(lines: AsyncIterator[Line]) -> None:

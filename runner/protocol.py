@@ -246,6 +246,25 @@ class CommandSeen(_Value):
     command: str
 
 
+class Question(_Value):
+    """The agent asks people something, and waits for the answer."""
+
+    kind: Literal["question"] = "question"
+    id: str
+    """Unique in the run."""
+    text: str
+    options: tuple[str, ...] = ()
+    """Answers that it offers; other words may be one too."""
+
+
+class QuestionClosed(_Value):
+    """Nothing waits for the answer any more."""
+
+    kind: Literal["question_closed"] = "question_closed"
+    id: str
+    answered: bool
+
+
 class CheckResult(_Value):
     command: str
     passed: bool
@@ -281,6 +300,8 @@ Event = Annotated[
     | Remark
     | Brokered
     | CommandSeen
+    | Question
+    | QuestionClosed
     | Finished,
     Field(discriminator="kind"),
 ]
@@ -317,20 +338,35 @@ class HostOpening(_Value):
         return EgressRule(host=self.host, ports=self.ports, methods=self.methods)
 
 
+class Answer(_Value):
+    """What somebody said to a question of the agent."""
+
+    question: Question
+    text: str
+
+    def as_word(self) -> str:
+        """For an agent that does not wait for it any more."""
+        return f"You asked: {self.question.text}\nThe answer is: {self.text}"
+
+
 class Command(_Value):
     """Something that a person wants a live run to know. Sent until a `CommandSeen` comes back."""
 
     id: str
     run: RunKey
-    kind: Literal["stop", "steer", "allow"]
+    kind: Literal["stop", "steer", "allow", "answer"]
     text: str = ""
     opening: HostOpening | None = None
     """With `allow`, and with nothing else."""
+    answer: Answer | None = None
+    """With `answer`, and with nothing else."""
 
     @model_validator(mode="after")
-    def _opens_or_does_not(self) -> Self:
+    def _holds_what_goes_with_it(self) -> Self:
         if (self.kind == "allow") != (self.opening is not None):
             raise ValueError("`opening` goes with `allow`")
+        if (self.kind == "answer") != (self.answer is not None):
+            raise ValueError("`answer` goes with `answer`")
         return self
 
 

@@ -132,11 +132,17 @@ class Session:
             if command:
                 self._report.tell(CommandSeen(command=command))
             self._stop()
-        elif self.stopping:
-            return
-        elif self._may_prompt() and not self._exec.startswith("push:"):
+        elif not self.stopping and msg.get("kind") == "answer" and self._answered(msg):
+            self._report.tell(CommandSeen(command=command))
+        elif not self.stopping and self._may_prompt() and not self._exec.startswith("push:"):
             self._report.tell(CommandSeen(command=command))
             self._steers.append(str(msg.get("text", "")))
+
+    def _answered(self, msg: Mapping[str, Any]) -> bool:
+        """False if nobody waits for it any more: then it is word like any other."""
+        found = self._acp.answer(str(msg.get("question", "")), str(msg.get("answer", "")))
+        self._came_out(*(found or ()))
+        return found is not None
 
     def _stop(self) -> None:
         """The first stop keeps what there is of the work; a second one does not wait for that."""
@@ -149,6 +155,7 @@ class Session:
             return
         has_begun = self._exec not in self._pending
         self._pending.clear()
+        self._came_out(*self._acp.drop_questions())
         if self._turn:
             self._tell(self._acp.cancel())
             self._send("end_agent", "init", {"do": "end_agent", "seconds": ANSWER_SECONDS})
@@ -251,10 +258,13 @@ class Session:
         except AgentProtocolError as error:
             self._turn_failed(f"The agent broke its protocol: {error}.")
             return
-        for outcome in outcomes:
-            self._came_out(outcome)
+        self._came_out(*outcomes)
 
-    def _came_out(self, outcome: Outcome) -> None:
+    def _came_out(self, *outcomes: Outcome) -> None:
+        for outcome in outcomes:
+            self._heed(outcome)
+
+    def _heed(self, outcome: Outcome) -> None:
         match outcome:
             case Message():
                 self._tell(outcome)
@@ -270,6 +280,7 @@ class Session:
                 self._report.tell(outcome)
 
     def _turn_ended(self, stop_reason: str) -> None:
+        self._came_out(*self._acp.drop_questions())
         if self.stopping:
             self._keep()
         elif reason := _UNFINISHED.get(stop_reason):
@@ -280,6 +291,7 @@ class Session:
             self._hand_over()
 
     def _turn_failed(self, reason: str, tail: str = "") -> None:
+        self._came_out(*self._acp.drop_questions())
         if self.stopping:
             self._keep()
         else:

@@ -17,6 +17,7 @@ from integrations.channel import Conversation
 
 NOTHING: tuple[str, ...] = ()
 MEDIUM = 3
+_URGENCY = case((table.c.priority == 0, MEDIUM), else_=table.c.priority)
 """Where a task stands in line that says nothing of its priority."""
 
 
@@ -120,14 +121,29 @@ async def queued(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:
     return await _all(conn, _line(select(table)).limit(limit))
 
 
-async def candidates(conn: AsyncConnection, *, each: int) -> list[TaskRow]:
-    """Of what may start the first few of each person in each repository, however long the line behind them is."""
-    rank = func.row_number().over(
-        partition_by=(table.c.repo, table.c.requester), order_by=(table.c.created_at, table.c.id)
+async def candidates(
+    conn: AsyncConnection,
+    *,
+    each: int,
+    per_repo: int,
+    full_repos: Collection[str] = (),
+    full_people: Collection[str] = (),
+) -> list[TaskRow]:
+    """Of what may start the first few of each person in each repository, however long the line behind them is.
+
+    What stands behind those who have as much at work as they may is not even read.
+    """
+    has_room = (table.c.repo.not_in(full_repos), table.c.requester.not_in(full_people))
+    order = (_URGENCY, table.c.created_at, table.c.id)
+    of_person = func.row_number().over(
+        partition_by=(table.c.repo, table.c.requester), order_by=order
     )
-    ranked = _ready(select(table.c.id, rank.label("rank"))).subquery()
-    first = select(ranked.c.id).where(ranked.c.rank <= each)
-    return await _all(conn, _line(select(table).where(table.c.id.in_(first))))
+    ranked = _ready(select(table.c.id, of_person.label("of_person")).where(*has_room)).subquery()
+    first = select(ranked.c.id).where(ranked.c.of_person <= each)
+    of_repo = func.row_number().over(partition_by=table.c.repo, order_by=order)
+    few = select(table.c.id, of_repo.label("of_repo")).where(table.c.id.in_(first)).subquery()
+    chosen = select(few.c.id).where(few.c.of_repo <= per_repo)
+    return await _all(conn, _line(select(table).where(table.c.id.in_(chosen))))
 
 
 def urgency(priority: int) -> int:
@@ -136,8 +152,7 @@ def urgency(priority: int) -> int:
 
 
 def _line(query: Select[Any]) -> Select[Any]:
-    urgency = case((table.c.priority == 0, MEDIUM), else_=table.c.priority)
-    return _ready(query).order_by(urgency, table.c.created_at, table.c.id)
+    return _ready(query).order_by(_URGENCY, table.c.created_at, table.c.id)
 
 
 def _ready(query: Select[Any]) -> Select[Any]:

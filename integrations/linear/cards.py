@@ -97,8 +97,10 @@ class Cards:
         self, card: Card, shown: _Shown, window: int, *, message_id: str
     ) -> dict[str, Any] | None:
         """What is done now if that is new, or a sign of life once per window of silence."""
-        if not card.live:
-            return None
+        if not card.live or card.waits:
+            return (
+                None  # a session in which something is said after a question does not wait any more
+            )
         if card.doing and card.doing != shown.doing:
             key = made_from(message_id, "doing", card.doing, str(window))
             return {"id": key, "content": render.doing(card)}

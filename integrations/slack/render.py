@@ -228,7 +228,8 @@ def _question(question: Question) -> Rendered:
     options = [f"• {written_line(o.label, OPTION)}" for o in question.options[:LISTED]]
     if len(question.options) > LISTED:
         options.append(f"• {len(question.options) - LISTED} more")
-    whose = person(question.to) if question.to else ""
+    called = question.calls if question.calls.startswith("slack:") else ""
+    whose = person(question.to or called) if question.to or called else ""
     hint = (
         f"{whose}: choose, or reply in this thread" if whose else "choose, or reply in this thread"
     )

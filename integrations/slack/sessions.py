@@ -60,9 +60,9 @@ class Sessions:
 def status_of(reply: Reply) -> str | None:
     """None for what says nothing of how far the work is."""
     match reply:
-        case Card(live=True):
+        case Card(live=True, waits=False):
             return "processing"
-        case Question(chosen=""):
+        case Question(chosen="") | Card(live=True):
             return "suspended"
         case Final():
             return "active"

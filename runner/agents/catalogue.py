@@ -39,7 +39,8 @@ class AgentEntry:
 _BRIEF = (
     "You work alone in /workspace, a git clone on a branch of its own. Change what the request asks for and no more. "
     "Committing is welcome, pushing is not needed: what is left in the working tree is committed and handed in for "
-    "you. End with a short summary of what you changed and why."
+    "you. Ask a question only where you can't go on without a person's answer, which may take long. End with a short summary "
+    "of what you changed and why."
 )
 
 DUMMY_KEY: Final = "held-by-the-gateway"

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from runner.inside.asking import Waiting, answer_of, form
 from runner.inside.errors import RecipeError, RpcError
 from runner.inside.recipe import Step, find_recipe, split
 from runner.inside.shell import Shell
@@ -40,8 +41,11 @@ class Client:
     """Where the answers go. Safe from many threads."""
 
     def __init__(self, out: IO[bytes]) -> None:
+        self.can_ask = False
+        """Whether there are people to ask, as the client said."""
         self._out = out
         self._lock = threading.Lock()
+        self._waiting = Waiting()
 
     def _write(self, message: _Json) -> None:
         line = json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":")).encode("ascii")
@@ -54,6 +58,22 @@ class Client:
 
     def error(self, ident: Any, body: _Json) -> None:
         self._write({"id": ident, "error": body})
+
+    def ask(self, session: Session, question: str, options: list[str]) -> str | None:
+        """Wait for people; None where nobody answers."""
+        if not self.can_ask or session.cancelled.is_set():
+            return None
+        ident, box = self._waiting.begin()
+        params = form(session.id, question, options)
+        self._write({"id": ident, "method": "elicitation/create", "params": params})
+        return answer_of(box.get())
+
+    def answered(self, message: _Json) -> None:
+        self._waiting.settle(message)
+
+    def give_up(self) -> None:
+        """Nobody will answer what was asked."""
+        self._waiting.give_up()
 
     def update(self, session: Session, update: _Json) -> None:
         params = {"sessionId": session.id, "update": update}
@@ -87,7 +107,11 @@ class Turn:
         for number, step in enumerate(steps):
             self._plan(steps, done=number)
             call = self._begin(step)
-            status, tail, alive = shell.run(step.command, said=partial(self._grow, call))
+            status, tail, alive = shell.run(
+                step.command,
+                said=partial(self._grow, call),
+                ask=partial(self._client.ask, self._session),
+            )
             ended = "completed" if status == 0 else "failed"
             self._tell(call, tail, status=ended)
             if self._session.cancelled.is_set():
@@ -177,6 +201,7 @@ class ScriptAgent:
                 self._take(b"" if too_long else line)
         for session in self._sessions.values():
             _cancel(session)
+        self._client.give_up()
         for turn in self._turns:
             turn.join()
 
@@ -187,6 +212,13 @@ class ScriptAgent:
             self._client.error(None, {"code": _PARSE_ERROR, "message": "this is no JSON"})
             return
         method = message.get("method") if isinstance(message, dict) else None
+        if (
+            isinstance(message, dict)
+            and method is None
+            and ("result" in message or "error" in message)
+        ):
+            self._client.answered(message)
+            return
         if not isinstance(method, str):
             self._client.error(None, {"code": _INVALID_REQUEST, "message": "this is no request"})
             return
@@ -200,6 +232,7 @@ class ScriptAgent:
     def _call(self, method: str, params: _Json, message: Mapping[str, Any]) -> None:
         match method:
             case "initialize":
+                self._client.can_ask = _can_ask(params)
                 self._client.result(message.get("id"), _welcome())
             case "session/new":
                 self._client.result(message.get("id"), self._open(params))
@@ -207,6 +240,7 @@ class ScriptAgent:
                 self._prompt(params, message.get("id"))
             case "session/cancel":
                 _cancel(self._session(params))
+                self._client.give_up()
             case _:
                 raise RpcError(_NO_METHOD, f"there is no method {method}")
 
@@ -259,6 +293,13 @@ def _welcome() -> _Json:
         "agentInfo": {"name": "script", "title": "Script", "version": "1"},
         "authMethods": [],
     }
+
+
+def _can_ask(params: _Json) -> bool:
+    """Does the client put forms to people?"""
+    capabilities = params.get("clientCapabilities")
+    offered = capabilities.get("elicitation") if isinstance(capabilities, dict) else None
+    return isinstance(offered, dict) and offered.get("form") is not None
 
 
 def _body(exc: RpcError) -> _Json:

@@ -1,5 +1,6 @@
 """One bash that runs commands one after the other and keeps its state between them."""
 
+import contextlib
 import os
 import select
 import signal
@@ -8,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from runner.inside.asking import FUNCTION, Ask, Questions, read, reply
 from runner.inside.children import kill_group, shell_status
 
 TAIL_CHARACTERS = 4000
 _READ_BYTES = 64 * 1024
 _KEPT_BYTES = 4 * TAIL_CHARACTERS
 # The commands' own descriptors are 0, 1 and 2; the two of this loop are closed for them.
+# The two that `ask` speaks through stay open for them.
 _LOOP = """\
 while IFS= read -r -d '' -u {commands} ERRAND_STEP; do
   eval "$ERRAND_STEP" </dev/null {commands}<&- {results}>&-
@@ -28,7 +31,12 @@ class Shell:
     def __init__(self, cwd: Path) -> None:
         commands, self._commands = os.pipe()
         self._results, results = os.pipe()
-        loop = _LOOP.format(commands=commands, results=results)
+        self._questions, questions = os.pipe()
+        answers, self._answers = os.pipe()
+        ours = (self._commands, self._results, self._questions, self._answers)
+        theirs = (commands, results, questions, answers)
+        loop = FUNCTION.format(questions=questions, answers=answers)
+        loop += _LOOP.format(commands=commands, results=results)
         argv = ["bash", "--noprofile", "--norc", "-O", "extglob", "-c", loop, "recipe"]
         try:
             self._proc = subprocess.Popen(  # noqa: S603 - to run recipes is this agent's purpose
@@ -37,19 +45,20 @@ class Shell:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(commands, results),
+                pass_fds=theirs,
                 start_new_session=True,
             )
         except OSError:
-            os.close(self._commands)
-            os.close(self._results)
+            _close(*ours)
             raise
         finally:
-            os.close(commands)
-            os.close(results)
+            _close(*theirs)
 
-    def run(self, command: str, *, said: Callable[[str], None]) -> tuple[int, str, bool]:
-        """Exit status, last output, and whether the shell is still there. `said` gets the tail as it grows."""
+    def run(self, command: str, *, said: Callable[[str], None], ask: Ask) -> tuple[int, str, bool]:
+        """Exit status, last output, and whether the shell is still there. `said` gets the tail as it grows.
+
+        `ask` is called with what the command asks, and waits for the answer.
+        """
         out = self._proc.stdout
         if out is None or not self._give(command):
             return 1, "", False
@@ -57,8 +66,12 @@ class Shell:
         poller = select.poll()
         poller.register(out, select.POLLIN)
         poller.register(self._results, select.POLLIN)
+        poller.register(self._questions, select.POLLIN)
+        asked = Questions()
         while True:
             ready = {fd for fd, _ in poller.poll()}
+            if self._questions in ready and not self._heed(asked, ask):
+                poller.unregister(self._questions)
             if out.fileno() in ready and not tail.read(out):
                 poller.unregister(out)
             if self._results in ready:
@@ -77,16 +90,30 @@ class Shell:
             return False
         return True
 
+    def _heed(self, asked: Questions, ask: Ask) -> bool:
+        """Have what was asked answered; False once nobody can ask any more."""
+        data = read(self._questions)
+        for question in asked.feed(data):
+            answer = ask(question[0], question[1:]) if question else None
+            with contextlib.suppress(BrokenPipeError):
+                reply(self._answers, answer)
+        return bool(data)
+
     def kill(self) -> None:
         kill_group(self._proc.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        os.close(self._commands)
+        _close(self._commands, self._answers)
         self.kill()
         self._proc.wait()
-        os.close(self._results)
+        _close(self._results, self._questions)
         if self._proc.stdout is not None:
             self._proc.stdout.close()
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class _Tail:

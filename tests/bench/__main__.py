@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 import tempfile
@@ -9,9 +10,23 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 
-from tests.bench import card, crowd, density, egress, linear, reattach, start, webhook
+from tests.bench import (
+    card,
+    crowd,
+    density,
+    egress,
+    flood,
+    flow,
+    line,
+    linear,
+    many,
+    reattach,
+    start,
+    webhook,
+)
 from tests.bench.figures import Figure, Results
 from tests.bench.surroundings import results_of
 from tests.bench.table import table
@@ -22,6 +37,10 @@ PARTS: dict[str, Measure] = {
     "webhook": webhook.measure,
     "card": card.measure,
     "crowd": crowd.measure,
+    "line": line.measure,
+    "flow": flow.measure,
+    "flood": flood.measure,
+    "many": many.measure,
     "start": start.measure,
     "reattach": reattach.measure,
     "linear": linear.measure,
@@ -45,6 +64,8 @@ def main() -> None:
 
 
 def measured(parts: list[str], console: Console) -> Results:
+    # Some parts run in this process, and would say so.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     load_before = os.getloadavg()[0]
     figures: list[Figure] = []
     with _as_installed(), tempfile.TemporaryDirectory(prefix="errand-bench-") as directory:

@@ -31,14 +31,16 @@ def request(recipe: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def installed(root: Path, *, slack_url: str) -> AsyncIterator[Installation]:
+async def installed(
+    root: Path, *, slack_url: str, policy: str = POLICY, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Installation]:
     """Nothing runs yet; what was started is stopped at the end, and its containers are removed."""
-    settings = {
+    given = {
         "ERRAND_SLACK__BOT_TOKEN": BOT_TOKEN,
         "ERRAND_SLACK__SIGNING_SECRET": SIGNING_SECRET,
         "ERRAND_SLACK__API_URL": slack_url,
     }
-    made = Installation(root=root, policy=POLICY, settings=settings)
+    made = Installation(root=root, policy=policy, settings=given | dict(settings or {}))
     forge = LocalForge(made.data / "forge", made.url)
     await forge.create_repo(REPO, FILES)
     await forge.close()

@@ -220,6 +220,25 @@ async def test_an_unclear_ticket_is_asked_about_with_options(lead: Lead, answer:
     assert (await lead.task(session)).repo == OTHER_REPO
 
 
+@pytest.mark.parametrize("answer", ["hello", "hello to all"])
+async def test_an_agent_asks_with_options_and_goes_on_with_the_answer(
+    lead: Lead, answer: str
+) -> None:
+    recipe = 'word=$(ask "Which greeting?" hello hi)\nsed -i "s/helo/$word/" greet.py'
+    _, session = await lead.delegate("Greeting", f"Mend it.\n```sh\n{recipe}\n```")
+    await lead.sees(lambda: session.status == "awaitingInput", "a question")
+    [asked] = [a for a in session.history if a.signal == "select"]
+    assert (asked.signal_metadata or {})["options"] == [
+        {"label": "hello", "value": "hello"},
+        {"label": "hi", "value": "hi"},
+    ]
+    await lead.is_in(session, TaskState.WAITING)
+    await lead.linear.people.prompt(session, answer)
+    await lead.sees_end(session, seconds=90)
+    task = await lead.task(session)
+    assert lead.file(task.branch, "greet.py") == f"print('{answer}')\n".encode()
+
+
 # --- begun in other ways
 
 

@@ -11,7 +11,7 @@ from bot.states import TERMINAL
 from bot.store.rows import TaskRow
 from tests.e2e.slack_workspace import CHANNEL, PEOPLE, Workspace
 from tests.support.emulate import GITHUB_TOKEN, REPO, emulate
-from tests.support.git_server import GitServer
+from tests.support.git_server import GitServer, run_git
 from tests.support.installation import installation, until
 from tests.support.slack_api import BOT_TOKEN, BOT_USER, Json, slack_api
 from tests.support.slack_payloads import SIGNING_SECRET
@@ -186,3 +186,51 @@ async def _gone_on(w: Workspace, root: str) -> None:
     await w.say("dana", "one more line\n```sh\necho more >> README.md\n```", thread=root)
     await w.sees(root, "Done in", after=last)
     await w.settled()
+
+
+ASKING = f"""{ME} {REPO} Mend the greeting.
+```sh
+word=$(ask "Which greeting?" hello hi)
+note=$(ask "And for the readme?")
+sed -i "s/helo/$word/" greet.py
+echo "$note" >> README.md
+```"""
+
+
+async def test_an_agent_asks_and_goes_on_with_the_answers(workspace: Workspace) -> None:
+    """By a button and in words; the worker is killed while it waits, and a second click changes nothing."""
+    w = workspace
+    root = await w.say("dana", ASKING)
+    asked = await w.sees(root, "Which greeting?", "• hello")
+    shown = asked["blocks"]
+    await w.sees(root, "waiting for you", "asks: Which greeting?")
+    w.errand.kill("work")
+    w.errand.start("work")
+    await w.click("dana", asked, "hello")
+    await w.sees(root, "dana answered: hello")
+    await w.sees(root, "And for the readme?", "<@")
+    await w.click("lee", {**asked, "blocks": shown}, "hi")
+    await w.settled()
+    await w.say("dana", "say hello & wave", thread=root)
+    await w.sees(root, "Done in", seconds=90)
+
+    [task] = await w.errand.tasks()
+    assert (task.fence, task.attempts) == (1, 1)
+    assert len(await pulls(w)) == 1
+    files = {
+        name: run_git(w.git.git_dir(REPO), "show", f"{task.branch}:{name}").decode()
+        for name in ("greet.py", "README.md")
+    }
+    assert files == {"greet.py": "print('hello')\n", "README.md": "# web\nsay hello & wave\n"}
+    await w.sees(root, "dana answered: say hello &amp; wave")
+
+
+async def test_a_stop_ends_what_waits_for_an_answer(workspace: Workspace) -> None:
+    w = workspace
+    root = await w.say("dana", ASKING)
+    asked = await w.sees(root, "Which greeting?", "• hello")
+    await w.say("dana", "stop", thread=root)
+    await w.sees(root, "Stopped after")
+    await w.settled()
+    assert "not answered" in str(asked["text"])
+    assert await pulls(w) == []

@@ -49,6 +49,22 @@ def chunk(text: str, **fields: Any) -> dict[str, Any]:
     return update("agent_message_chunk", content={"type": "text", "text": text}, **fields)
 
 
+def elicitation(
+    message: str, options: list[str], *, request_id: int | str = 7, free: bool = False
+) -> dict[str, Any]:
+    """The agent asks people."""
+    properties: dict[str, Any] = {"answer": {"type": "string", "enum": options}}
+    if free:
+        properties["answer_other"] = {"type": "string"}
+    params = {
+        "mode": "form",
+        "sessionId": "s1",
+        "message": message,
+        "requestedSchema": {"type": "object", "properties": properties},
+    }
+    return {"jsonrpc": "2.0", "id": request_id, "method": "elicitation/create", "params": params}
+
+
 def answer(request: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": request["id"], "result": dict(result)}
 
@@ -65,7 +81,7 @@ class AgentContainer:
     changed: bool = True
     turn: list[dict[str, Any]] = field(default_factory=lambda: [chunk("All "), chunk("done.")])
     hangs: set[str] = field(default_factory=set)
-    """Methods and steps that get no answer."""
+    """Methods and steps that get no answer; `turn` for one that begins and does not end."""
     stop_reason: str = "end_turn"
     prompts: list[str] = field(default_factory=list)
 
@@ -99,9 +115,13 @@ class AgentContainer:
                 return [answer(msg, {"sessionId": "s1"})]
             case "session/prompt":
                 self.prompts.append(msg["params"]["prompt"][0]["text"])
-                return [*self.turn, answer(msg, {"stopReason": self.stop_reason})]
+                return self._take_turn(msg)
             case _:
                 return []
+
+    def _take_turn(self, msg: Mapping[str, Any]) -> list[dict[str, Any]]:
+        ends = answer(msg, {"stopReason": self.stop_reason})
+        return self.turn if "turn" in self.hangs else [*self.turn, ends]
 
 
 @dataclass
@@ -137,8 +157,12 @@ class Fold:
             for step in self.container(key, to, msg):
                 self.line(**step)
 
-    def command(self, command: str, kind: str, text: str = "") -> None:
-        self.send(f"cmd:{command}", "init", {"do": "note", "kind": kind, "text": text})
+    def command(self, command: str, kind: str, text: str = "", **more: str) -> None:
+        self.send(f"cmd:{command}", "init", {"do": "note", "kind": kind, "text": text, **more})
+
+    def reply(self, command: str, question: str, said: str) -> None:
+        """What somebody says to a question of the agent."""
+        self.command(command, "answer", f"The answer is: {said}", question=question, answer=said)
 
     def run(self) -> "Fold":
         """Until nothing happens any more."""

@@ -108,16 +108,16 @@ async def overhead_mib(member: Member, roles: Sequence[Role] = ("gateway", "acce
     for role in roles:
         found = await member.sandbox._inspect(role)
         name, first = member.sandbox._names[role], int(found["State"]["Pid"])
-        pids = await member.sandbox._engine.running(partial(_processes, name=name))
-        total += await asyncio.to_thread(_pss_kib, [*pids, _parent(first)])
+        pids = await member.sandbox._engine.running(partial(processes, name=name))
+        total += await asyncio.to_thread(pss_kib, [*pids, parent(first)])
     return total / 1024
 
 
-def _processes(api: docker.APIClient, *, name: str) -> set[int]:
+def processes(api: docker.APIClient, *, name: str) -> set[int]:
     return {int(row[0]) for row in api.top(name, ps_args="-eo pid")["Processes"]}
 
 
-def _pss_kib(pids: Sequence[int]) -> int:
+def pss_kib(pids: Sequence[int]) -> int:
     total = 0
     for pid in pids:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -125,7 +125,7 @@ def _pss_kib(pids: Sequence[int]) -> int:
     return total
 
 
-def _parent(pid: int) -> int:
+def parent(pid: int) -> int:
     fields = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(found.split()[1] for found in fields if found.startswith("PPid:")))
 

@@ -93,7 +93,7 @@ class Installation:
                     return (await client.get(f"{self.url}/healthz")).is_success
             return False
 
-        await until(healthy, seconds=30, what="`errand serve` answers")
+        await until(healthy, seconds=60, what="`errand serve` answers")
 
     def kill(self, name: Name, *, by: signal.Signals = signal.SIGKILL) -> int:
         """End it, by kill -9 if nothing else is said; its exit code."""

@@ -35,7 +35,9 @@ PICTURES: Mapping[str, Reply] = {
         elapsed_seconds=130, cost_usd=0.31,
     ),
     "question": Question(
-        text="The agent wants registry.example.com (not on acme/web's list).",
+        text="The agent wants registry.example.com (GET, port 443), which is not on acme/web's list.\n"
+        "Once opens it to this errand only, for acme/web to all of its errands for 30 days. "
+        "To be decided by members of maintainers, until this errand ends.",
         options=(
             Option(label="Allow once", words="allow registry.example.com"),
             Option(label="Allow for acme/web", words="allow registry.example.com for acme/web"),

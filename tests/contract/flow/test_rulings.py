@@ -12,9 +12,9 @@ from bot.store import approvals, runs
 from integrations.channel import Question
 from policies.hosts import EgressRule
 from policies.model import Policy
-from runner.protocol import Egress, HostOpening
+from runner.protocol import Egress, HostOpening, RunKey
 from tests.contract.flow.office import Office
-from tests.contract.flow.yard import Yard
+from tests.contract.flow.yard import Yard, done
 from tests.support.builders import POLICY
 
 pytestmark = pytest.mark.redis
@@ -191,3 +191,56 @@ async def test_a_script_is_told_nothing_that_it_could_not_understand(yard: Yard)
     await yard.office.hear(f"allow {HOST}")
     assert [c.kind for c in await yard.office.open_commands()] == ["allow"]
     assert (await yard.office.notices())[-1] == f"dana allowed {HOST} for this errand."
+
+
+async def test_the_question_names_what_is_wanted_for_how_long_and_who_decides(asked: Yard) -> None:
+    [question] = await questions(asked.office)
+    assert question.text == (
+        f"The agent wants {HOST} (GET, port 443), which is not on {REPO}'s list.\n"
+        f"Once opens it to this errand only, for {REPO} to all of its errands for 30 days. "
+        "To be decided by members of maintainers, until this errand ends."
+    )
+
+
+async def press(office: Office, words: str, message_id: str) -> None:
+    pressed = {"pressed": True, "message_id": message_id}
+    await office.intake.receive(office.inbound(words).model_copy(update=pressed))
+    await office.desk.work_off()
+
+
+async def test_a_button_decides_once(asked: Yard) -> None:
+    office = asked.office
+    [shown] = [p for p in office.channel.posted if isinstance(p.reply, Question)]
+    await press(office, f"allow {HOST}", shown.message_id)
+    await press(office, f"block {HOST}", shown.message_id)
+    assert [rule.host for rule in await rules(office)] == [HOST]
+
+
+async def test_what_nobody_decided_is_settled_with_the_errand(asked: Yard) -> None:
+    office = asked.office
+    task = await office.task()
+    run = RunKey(task=task.id, fence=task.fence)
+    await asked.tell(run, denied("other.example.com"))
+    await office.hear(f"allow {HOST}")
+    await asked.tell(run, done(changed=False))
+    chosen = [question.chosen for question in await questions(office)]
+    assert chosen == ["allowed by dana", "not decided: the errand has ended"]
+    # A click that was on its way opens nothing.
+    shown = [p for p in office.channel.posted if isinstance(p.reply, Question)][-1]
+    await press(office, "allow other.example.com", shown.message_id)
+    assert [rule.host for rule in await rules(office)] == [HOST]
+
+
+async def test_a_later_round_asks_again_but_not_for_what_was_blocked(asked: Yard) -> None:
+    office = asked.office
+    task = await office.task()
+    run = RunKey(task=task.id, fence=task.fence)
+    await asked.tell(run, denied("other.example.com"))
+    await office.hear(f"block {HOST}")
+    await asked.tell(run, done(changed=False))
+    await office.hear("once more")
+    again = await asked.again()
+    await asked.tell(again, denied(), denied("other.example.com"))
+    texts = [question.text for question in await questions(office)]
+    assert [HOST in text for text in texts] == [True, False, False]
+    assert ["other.example.com" in text for text in texts] == [False, True, True]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from acp import schema
+from pydantic import TypeAdapter
 
 from tests.contract.inside.programs import Program, Record, program
 
@@ -15,7 +16,9 @@ class Client:
     def __init__(self, agent: Program, cwd: Path) -> None:
         self.agent = agent
         self._ident = 0
-        schema.InitializeResponse.model_validate(self.result("initialize", {"protocolVersion": 1}))
+        offered: Record = {"elicitation": {"form": {}}}
+        welcome = {"protocolVersion": 1, "clientCapabilities": offered}
+        schema.InitializeResponse.model_validate(self.result("initialize", welcome))
         opened = self.result("session/new", {"cwd": str(cwd), "mcpServers": []})
         self.session = schema.NewSessionResponse.model_validate(opened).session_id
 
@@ -40,6 +43,20 @@ class Client:
 
     def prompt(self, text: str) -> Record:
         return self.reply(self.start(text))
+
+    def asked(self, count: int = 1) -> Record:
+        """The newest question, once there are so many."""
+        found: list[Record] = self.agent.wait(lambda: self.questions()[count - 1 :])
+        TypeAdapter(schema.CreateElicitationRequest).validate_python(found[0]["params"])
+        return found[0]
+
+    def questions(self) -> list[Record]:
+        return [
+            line for line in list(self.agent.lines) if line.get("method") == "elicitation/create"
+        ]
+
+    def answer(self, question: Record, result: Record) -> None:
+        self.agent.say({"jsonrpc": "2.0", "id": question["id"], "result": result})
 
     def cancel(self) -> None:
         params = {"sessionId": self.session}
@@ -97,6 +114,61 @@ def test_commands_share_directory_variables_and_functions(client: Client) -> Non
     )
     assert "result" in client.prompt(fenced(script))
     assert client.outputs()[-1] == "hi dana in sub\n"
+
+
+def test_a_recipe_asks_and_goes_on_with_the_answer(client: Client) -> None:
+    ident = client.start(fenced('choice=$(ask "Which one?" red "dark blue")\necho "it is $choice"'))
+    question = client.asked()
+    assert question["params"]["message"] == "Which one?"
+    fields = question["params"]["requestedSchema"]["properties"]
+    assert fields["answer"]["enum"] == ["red", "dark blue"]
+    client.answer(question, {"action": "accept", "content": {"answer": "dark blue"}})
+    assert "result" in client.reply(ident)
+    assert client.outputs()[-1] == "it is dark blue\n"
+
+
+def test_other_words_than_those_offered_are_an_answer(client: Client) -> None:
+    ident = client.start(fenced('ask "Which one?" red blue\nask "And why?"'))
+    client.answer(client.asked(), {"action": "accept", "content": {"answer_other": "two\nlines"}})
+    why = client.asked(2)
+    assert list(why["params"]["requestedSchema"]["properties"]) == ["answer"]
+    client.answer(why, {"action": "accept", "content": {"answer": ""}})
+    assert "result" in client.reply(ident)
+    assert client.outputs() == ["two\nlines\n", "\n"]
+
+
+@pytest.mark.parametrize(
+    "result", [{"action": "decline"}, {"action": "cancel"}, {"action": "accept"}]
+)
+def test_without_an_answer_the_command_fails(client: Client, result: Record) -> None:
+    ident = client.start(fenced('ask "Which one?" red blue'))
+    client.answer(client.asked(), result)
+    error = client.reply(ident)["error"]
+    assert error["data"]["tail"] == "Nobody answered.\n"
+
+
+def test_a_command_decides_what_becomes_of_an_unanswered_question(client: Client) -> None:
+    ident = client.start(fenced('choice=$(ask "Which?" red 2>/dev/null || echo red)\necho $choice'))
+    client.answer(client.asked(), {"action": "decline"})
+    assert "result" in client.reply(ident)
+    assert client.outputs()[-1] == "red\n"
+
+
+def test_a_cancelled_turn_does_not_wait_for_its_answer(client: Client) -> None:
+    ident = client.start(fenced('ask "Which one?" red blue'))
+    late = client.asked()
+    client.cancel()
+    assert client.reply(ident)["result"]["stopReason"] == "cancelled"
+    client.answer(late, {"action": "accept", "content": {"answer": "red"}})
+    assert client.prompt(fenced("echo on"))["result"]["stopReason"] == "end_turn"
+
+
+def test_a_client_without_people_is_not_asked(tmp_path: Path) -> None:
+    with program("runner.inside.script_agent") as agent:
+        client = Client(agent, tmp_path)
+        client.result("initialize", {"protocolVersion": 1})
+        assert "error" in client.prompt(fenced('ask "Which one?" red'))
+        assert client.questions() == []
 
 
 def test_here_documents_blocks_and_continuations_stay_whole(client: Client) -> None:

@@ -53,7 +53,7 @@ async def lived(site: Site) -> Session:
     posted = await channel.post(here, CARD, key="card")
     working = CARD.model_copy(update={"state": "working", "doing": "editing tests/login.spec.ts"})
     await channel.edit(here, posted, working.model_copy(update={"steps": STEPS}))
-    wanted = f"The agent wants {HOST} (not on acme/web's list)."
+    wanted = f"The agent wants {HOST} (GET, port 443), which is not on acme/web's list."
     await channel.post(here, Question(text=wanted, options=OPTIONS), key="host")
     await site.linear.people.prompt(session, f"block {HOST}")
     ruled = f"Dana kept {HOST} blocked for this errand and told the agent."

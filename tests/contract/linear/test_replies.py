@@ -110,6 +110,21 @@ async def test_an_edit_is_one_request_or_none(
     assert session.plan[0] == {"content": "look", "status": "completed"}
 
 
+async def test_a_session_that_waits_for_an_answer_goes_on_waiting(
+    site: Site, session: Session, here: Conversation
+) -> None:
+    posted = await site.channel.post(here, CARD, key="k1")
+    option = Option(label="a", words="a")
+    await site.channel.post(here, Question(text="Which?", options=(option,)), key="k2")
+    waits = changed(state="waiting for you", waits=True, doing="asks: Which?", steps=STEPS)
+    await site.channel.edit(here, posted, waits)
+    await site.channel.edit(here, posted, waits.model_copy(update={"elapsed_seconds": 4000}))
+    assert session.status == "awaitingInput"
+    assert len(session.plan) == len(STEPS)
+    await site.channel.edit(here, posted, changed(doing="editing a.py", steps=STEPS))
+    assert session.status == "active"
+
+
 async def test_a_card_is_shown_again_by_another_process_without_saying_it_twice(
     site: Site, session: Session, here: Conversation, linear: LinearApi
 ) -> None:

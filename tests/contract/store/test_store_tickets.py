@@ -71,5 +71,33 @@ async def test_the_first_of_each_person_in_each_repository_may_start(store: Stor
         for n, who in enumerate(["dana", "dana", "dana", "lee"]):
             await tasks.insert(tx, a_task(n, requester=who))
         await tasks.insert(tx, a_task(4, requester="dana", repo="acme/api"))
-        found = await tasks.candidates(tx, each=2)
+        found = await tasks.candidates(tx, each=2, per_repo=5)
     assert [t.id for t in found] == [a_task(n).id for n in (0, 1, 3, 4)]
+
+
+async def test_no_more_of_a_repository_is_read_than_it_may_have_at_work(store: Store) -> None:
+    async with store.begin() as tx:
+        for n in range(6):
+            await tasks.insert(tx, a_task(n, requester=f"slack:U{n}", priority=1 if n == 5 else 0))
+        found = await tasks.candidates(tx, each=2, per_repo=3)
+    assert [t.id for t in found] == [a_task(n).id for n in (5, 0, 1)]
+
+
+async def test_an_urgent_task_is_not_behind_others_of_its_person(store: Store) -> None:
+    async with store.begin() as tx:
+        for n in range(3):
+            await tasks.insert(tx, a_task(n, priority=1 if n == 2 else 0))
+        found = await tasks.candidates(tx, each=1, per_repo=3)
+    assert [t.id for t in found] == [a_task(2).id]
+
+
+async def test_what_stands_behind_the_full_is_not_read(store: Store) -> None:
+    async with store.begin() as tx:
+        for n, (who, repo) in enumerate(
+            [("dana", "acme/web"), ("dana", "acme/api"), ("lee", "acme/web"), ("lee", "acme/api")]
+        ):
+            await tasks.insert(tx, a_task(n, requester=who, repo=repo))
+        found = await tasks.candidates(
+            tx, each=2, per_repo=2, full_repos=["acme/web"], full_people=["dana"]
+        )
+    assert [t.id for t in found] == [a_task(3).id]

@@ -11,6 +11,8 @@ from runner.protocol import (
     Phase,
     Plan,
     PlanEntry,
+    Question,
+    QuestionClosed,
     Said,
     Started,
     StepStatus,
@@ -51,6 +53,15 @@ def test_verification_becomes_a_step_that_changes_in_place() -> None:
     begun = Phase(name="verify", status=RUNNING, detail="npm test")
     ended = Phase(name="verify", status=FAILED, detail="npm test", tail="boom")
     assert view_of(begun, ended).checks == (Step(title="verify: npm test", state=StepState.FAILED),)
+
+
+def test_a_question_is_what_it_waits_for_until_it_is_closed() -> None:
+    asked = Question(id="1", text="Which?\nBoth would do.")
+    view = view_of(asked)
+    waiting = card(a_task(state=TaskState.WAITING), view, now=NOW, started_at=None)
+    assert (waiting.state, waiting.waits) == ("waiting for you", True)
+    assert waiting.doing == "asks: Which?"
+    assert view_of(asked, QuestionClosed(id="1", answered=True)).question is None
 
 
 def test_a_denied_host_is_shown_once() -> None:

@@ -18,8 +18,17 @@ from runner.acp import (
     TurnEnded,
 )
 from runner.errors import AgentProtocolError
-from runner.protocol import Plan, PlanEntry, Said, StepStatus, ToolCall, Usage
-from tests.support.agent_container import chunk, update
+from runner.protocol import (
+    Plan,
+    PlanEntry,
+    Question,
+    QuestionClosed,
+    Said,
+    StepStatus,
+    ToolCall,
+    Usage,
+)
+from tests.support.agent_container import chunk, elicitation, update
 
 
 @pytest.fixture
@@ -133,6 +142,81 @@ def test_the_key_of_a_reply_tells_number_from_text_and_stays_short(client: AcpCl
     keys = [reply.key for reply in replies if isinstance(reply, Message)]
     assert len(set(keys)) == 3
     assert max(map(len, keys)) <= 200
+
+
+def test_we_offer_to_ask_people() -> None:
+    assert AcpClient().initialize().msg["params"]["clientCapabilities"]["elicitation"] == {
+        "form": {}
+    }
+
+
+def test_a_question_waits_for_its_answer(client: AcpClient) -> None:
+    client.feed(chunk("I wonder."))
+    said, question = client.feed(elicitation("Which?", ["a", "b"]))
+    assert said == Said(text="I wonder.")
+    assert question == Question(id="7.0.0", text="Which?", options=("a", "b"))
+    assert client.answer("7.0.0", "b") == [
+        QuestionClosed(id="7.0.0", answered=True),
+        Message(
+            key="acp:r7",
+            msg={
+                "jsonrpc": "2.0",
+                "id": 7,
+                "result": {"action": "accept", "content": {"answer": "b"}},
+            },
+        ),
+    ]
+    assert client.answer("7.0.0", "b") is None
+
+
+def test_questions_at_once_are_asked_one_after_the_other(client: AcpClient) -> None:
+    assert len(client.feed(elicitation("First?", ["a"], request_id=7))) == 1
+    assert client.feed(elicitation("Second?", ["b"], request_id="x")) == []
+    assert client.answer('"x".0.0', "b") is None
+    outcomes = client.answer("7.0.0", "a")
+    assert outcomes is not None
+    assert outcomes[-1] == Question(id='"x".0.0', text="Second?", options=("b",))
+
+
+def test_questions_that_nobody_will_answer_are_cancelled(client: AcpClient) -> None:
+    client.feed(elicitation("First?", ["a"], request_id=7))
+    client.feed(elicitation("Second?", ["b"], request_id=8))
+    closed, *replies = client.drop_questions()
+    assert closed == QuestionClosed(id="7.0.0", answered=False)
+    assert [reply.msg["result"] for reply in replies if isinstance(reply, Message)] == [
+        {"action": "cancel"}
+    ] * 2
+    assert client.drop_questions() == []
+
+
+def test_after_a_cancel_nobody_is_asked(client: AcpClient) -> None:
+    client.cancel()
+    [reply] = client.feed(elicitation("Which?", ["a"]))
+    assert isinstance(reply, Message)
+    assert reply.msg["result"] == {"action": "cancel"}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {
+            "mode": "url",
+            "sessionId": "s1",
+            "message": "m",
+            "elicitationId": "e",
+            "url": "http://x/",
+        },
+    ],
+)
+def test_what_cannot_be_asked_is_refused_and_the_turn_goes_on(
+    client: AcpClient, params: dict[str, Any]
+) -> None:
+    [reply] = client.feed(
+        {"jsonrpc": "2.0", "id": 7, "method": "elicitation/create", "params": params}
+    )
+    assert isinstance(reply, Message)
+    assert reply.msg["error"]["code"] == -32602
 
 
 def test_what_we_do_not_offer_is_answered_so(client: AcpClient) -> None:

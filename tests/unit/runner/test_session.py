@@ -13,6 +13,8 @@ from runner.protocol import (
     Finished,
     Phase,
     Plan,
+    Question,
+    QuestionClosed,
     RepoSettings,
     RunLimits,
     Said,
@@ -27,6 +29,7 @@ from tests.support.agent_container import (
     Fold,
     a_launch,
     chunk,
+    elicitation,
     update,
 )
 
@@ -244,6 +247,86 @@ def test_what_can_not_be_kept_is_said_and_not_repaired(step: str, tail: str, rea
     assert reason in verdict(fold).reason
 
 
+def asking() -> Fold:
+    """The agent asks, and waits."""
+    turn = [elicitation("Which?", ["a", "b"], free=True)]
+    return Fold(container=AgentContainer(turn=turn, hangs={"turn"})).run()
+
+
+def replied(fold: Fold) -> list[Any]:
+    """What the agent was answered, as it stands in the transcript."""
+    found = [(line.model_extra or {}) for line in fold.lines if line.kind == "received"]
+    return [f["msg"]["result"] for f in found if f["key"] == "acp:r7"]
+
+
+def test_an_answer_reaches_the_agent_that_asked() -> None:
+    fold = asking()
+    assert Question(id="7.0.0", text="Which?", options=("a", "b")) in fold.events()
+    assert fold.session.verdict is None
+    fold.reply("c1", "7.0.0", "b")
+    fold.run()
+    assert replied(fold) == [{"action": "accept", "content": {"answer": "b"}}]
+    assert fold.events()[-2:] == [
+        QuestionClosed(id="7.0.0", answered=True),
+        CommandSeen(command="c1"),
+    ]
+
+
+def test_free_words_are_an_answer_too() -> None:
+    fold = asking()
+    fold.reply("c1", "7.0.0", "neither of them")
+    fold.run()
+    assert replied(fold) == [{"action": "accept", "content": {"answer_other": "neither of them"}}]
+
+
+def test_whoever_goes_on_with_the_transcript_waits_for_the_same_answer() -> None:
+    fold = asking()
+    session = fold.fresh()
+    assert [r for line in fold.lines for r in session.feed(line)] == fold.records
+    fold.reply("c1", "7.0.0", "a")
+    session.feed(fold.lines[-1])
+    [reply] = session.pending()
+    assert reply.msg["result"] == {"action": "accept", "content": {"answer": "a"}}
+
+
+def test_an_answer_that_nobody_waits_for_is_word_to_the_agent() -> None:
+    fold = asking()
+    fold.reply("c1", "7.0.0", "a")
+    fold.reply("c2", "7.0.0", "b")
+    fold.run()
+    assert CommandSeen(command="c2") in fold.events()
+    fold.line("agent", msg={"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "end_turn"}})
+    fold.container.hangs.clear()
+    fold.container.turn = []
+    fold.run()
+    assert fold.container.prompts == ["fix it", "The answer is: b"]
+    assert len(replied(fold)) == 1
+
+
+def test_stop_while_a_question_is_open_cancels_it_and_the_turn() -> None:
+    fold = asking()
+    fold.command("c1", "stop")
+    fold.run()
+    assert replied(fold) == [{"action": "cancel"}]
+    assert QuestionClosed(id="7.0.0", answered=False) in fold.events()
+    assert any((line.model_extra or {}).get("key") == "acp:cancel" for line in fold.lines)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        {"kind": "agent", "msg": {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "end_turn"}}},
+        {"kind": "agent", "msg": {"jsonrpc": "2.0", "id": 3, "error": {"code": 1, "message": "x"}}},
+        {"kind": "agent_exit", "status": 1},
+    ],
+)
+def test_a_turn_that_ends_leaves_no_question_open(ending: dict[str, Any]) -> None:
+    fold = asking()
+    fold.line(**ending)
+    fold.run()
+    assert QuestionClosed(id="7.0.0", answered=False) in fold.events()
+
+
 def test_stop_outside_of_a_turn_ends_at_once() -> None:
     fold = Fold(container=AgentContainer(hangs={"setup"}), settings=VERIFY).run()
     fold.command("c1", "stop")
@@ -321,6 +404,7 @@ WORDS = st.sampled_from(
                 "options": [{"optionId": "ok", "name": "Allow", "kind": "allow_once"}],
             },
         },
+        elicitation("Which?", ["a", "b"]),
         {"jsonrpc": "2.0", "id": "f", "method": "fs/read_text_file", "params": {}},
         {"jsonrpc": "2.0", "nothing": True},
     ]

@@ -161,6 +161,16 @@ def test_a_question_lists_its_options() -> None:
     assert texts[0] == "Which?\n• acme/web\n• acme/api"
 
 
+def test_a_question_calls_who_asked_and_shows_its_answer() -> None:
+    asked = Question(text="Which?", options=(a_choice("a"),), calls="slack:U0DANA1234")
+    assert "<@U0DANA1234>: choose, or reply in this thread" in mrkdwn(render(asked))
+    assert "<@U0DANA1234>" in render(asked).text
+    elsewhere = render(asked.model_copy(update={"calls": "linear:dana@acme.com"}))
+    assert "choose, or reply in this thread" in mrkdwn(elsewhere)
+    answered = render(asked.model_copy(update={"chosen": "dana answered: a"}))
+    assert mrkdwn(answered)[1:] == ["Which?", "→ *dana answered: a*"]
+
+
 @pytest.mark.parametrize(
     "hostile",
     [
@@ -207,7 +217,7 @@ REPLY = st.one_of(
     st.builds(Notice, text=TEXT, error=st.booleans()),
     st.builds(
         Question, text=TEXT, options=st.lists(TEXT.map(a_choice), max_size=120).map(tuple),
-        to=TEXT, chosen=st.just("") | TEXT,
+        to=TEXT, calls=TEXT | st.just("slack:U0DANA1234"), chosen=st.just("") | TEXT,
     ),
     st.builds(
         Card, task=TEXT, title=TEXT, repo=TEXT, repo_reason=TEXT, agent=TEXT, state=TEXT,
