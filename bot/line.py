@@ -1,14 +1,45 @@
 """In which order what waits is taken: pure. Dispatch takes it so, and cards say so."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from bot.store import tasks
 from bot.store.rows import TaskRow
-from policies.model import Limits
 
 
-def in_turn(waiting: Sequence[TaskRow], live: Sequence[TaskRow]) -> list[TaskRow]:
+class InLine(Protocol):
+    """What counts of a task."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def repo(self) -> str: ...
+    @property
+    def requester(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+
+
+T = TypeVar("T", bound=InLine)
+
+
+class Room(BaseModel):
+    """How many tasks may be at work at a time; those of the grant, where it says so."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    tasks_per_person: int = 3
+    tasks_per_repo: int = 5
+
+
+def room_of(task: TaskRow) -> Room:
+    return Room.model_validate(task.grant.get("limits") or {})
+
+
+def in_turn(waiting: Sequence[T], live: Sequence[InLine]) -> list[T]:
     """The urgent first; then the repository next that has least at work, and of one repository the oldest."""
     at_work = Counter(task.repo for task in live)
     turns: dict[str, int] = {}
@@ -18,31 +49,36 @@ def in_turn(waiting: Sequence[TaskRow], live: Sequence[TaskRow]) -> list[TaskRow
     return sorted(waiting, key=lambda task: (tasks.urgency(task.priority), turns[task.id]))
 
 
-def may_join(task: TaskRow, live: Sequence[TaskRow], limits: Limits) -> bool:
-    """Do its person and its repository have room? Whether there is room at all is another question."""
-    return (
-        sum(t.requester == task.requester for t in live) < limits.tasks_per_person
-        and sum(t.repo == task.repo for t in live) < limits.tasks_per_repo
-    )
+def line(waiting: Sequence[T], live: Sequence[InLine], room: Room) -> list[T]:
+    """All that waits, in the order in which dispatch takes it as room comes.
 
-
-def line(
-    waiting: Sequence[TaskRow], live: Sequence[TaskRow], limits: Limits
-) -> list[TaskRow]:
-    """All that waits, in the order in which dispatch would take it if room came one by one.
-
-    What a person or a repository has no room for comes after what could begin.
+    Those for whom their person or repository has no room now come last.
     """
-    here, later, each = [], [], Counter[tuple[str, str]]()
+    people, repos = Counter(t.requester for t in live), Counter(t.repo for t in live)
+    could = [
+        task
+        for task in waiting
+        if people[task.requester] < room.tasks_per_person and repos[task.repo] < room.tasks_per_repo
+    ]
+    could = _first(could, room.tasks_per_person, of=lambda task: (task.repo, task.requester))
+    could = _first(could, room.tasks_per_repo, of=lambda task: task.repo)
+    taken: dict[str, T] = {}
+    for task in in_turn(could, live):
+        if (
+            people[task.requester] < room.tasks_per_person
+            and repos[task.repo] < room.tasks_per_repo
+        ):
+            taken[task.id] = task
+            people[task.requester] += 1
+            repos[task.repo] += 1
+    return [*taken.values(), *(task for task in waiting if task.id not in taken)]
+
+
+def _first(waiting: Sequence[T], number: int, *, of: Callable[[T], Hashable]) -> list[T]:
+    seen: Counter[Hashable] = Counter()
+    kept = []
     for task in waiting:
-        each[task.repo, task.requester] += 1
-        first = each[task.repo, task.requester] <= limits.tasks_per_person
-        (here if first else later).append(task)
-    joined, held, begun = list(live), [], []
-    for task in in_turn(here, live):
-        if may_join(task, joined, limits):
-            joined.append(task)
-            begun.append(task)
-        else:
-            held.append(task)
-    return [*begun, *held, *later]
+        seen[of(task)] += 1
+        if seen[of(task)] <= number:
+            kept.append(task)
+    return kept
