@@ -40,7 +40,12 @@ class Answers:
     async def ask(self, tx: AsyncConnection, inbound: Inbound, choice: Choice, *, to: str) -> str:
         """Ask somebody which repository is meant, those first that they used last; the question's name."""
         used = [task.repo for task in await tasks.of_requester(tx, to, limit=RECENT)]
-        likely = sorted(choice.options, key=lambda o: used.index(o) if o in used else len(used))
+
+        def rank(option: str) -> tuple[bool, int]:
+            unlikely = choice.options.index(option) >= choice.likely > 0
+            return unlikely, used.index(option) if option in used else len(used)
+
+        likely = sorted(choice.options, key=rank)
         options = tuple(Option(label=option, words=option) for option in likely)
         question = Question(text=choice.text, options=options, to=to)
         seq = seq_of(inbound, "question")

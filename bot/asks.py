@@ -17,6 +17,7 @@ def to_start(
         repo=repo,
         agent=request.agent,
         model=request.model,
+        text=f"{inbound.title}\n{request.prompt}",
         topics=inbound.topics,
         chosen=chosen,
         apart=inbound.standing,

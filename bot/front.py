@@ -88,6 +88,8 @@ class HouseFront:
             denied=view.denied,
             said=view.said,
             changes=final_facts(final).changes if final else "",
+            files=final.files if final else 0,
+            changed=final.changed if final else (),
             tokens=sum(tokens) if tokens else None,
             runs=len(attempts),
             url=task.page,

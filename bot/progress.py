@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bot.states import TERMINAL, TaskState
 from bot.store.rows import RunRow, TaskRow
-from integrations.channel import Card, Check, Final, Step, StepState
+from integrations.channel import Card, Check, FileChange, Final, Step, StepState
 from runner.protocol import (
     Egress,
     Event,
@@ -48,6 +48,9 @@ PHASE_WORDS = {
 }
 MAX_STEPS = 30
 MAX_DENIED = 10
+MAX_FILES = 50
+"""So many of the changed files are named."""
+MAX_PATH = 300
 
 
 class View(BaseModel):
@@ -180,9 +183,21 @@ class Published(BaseModel):
     url: str = ""
     """The pull request's, if there is one."""
     label: str = ""
-    files: int
-    added: int
-    removed: int
+    changed: tuple[FileChange, ...]
+
+    @property
+    def added(self) -> int:
+        return sum(change.added or 0 for change in self.changed)
+
+    @property
+    def removed(self) -> int:
+        return sum(change.removed or 0 for change in self.changed)
+
+    def most(self) -> tuple[FileChange, ...]:
+        """So many files as are worth naming, those with most changes first."""
+        largest = sorted(self.changed, key=lambda c: (-(c.added or 0) - (c.removed or 0), c.path))
+        named = (c.model_copy(update={"path": c.path[:MAX_PATH]}) for c in largest[:MAX_FILES])
+        return tuple(named)
 
 
 def final(
@@ -201,9 +216,10 @@ def final(
         tail=finished.tail,
         pull_url=published.url if published else "",
         pull_label=published.label if published else "",
-        files=published.files if published else 0,
+        files=len(published.changed) if published else 0,
         added=published.added if published else 0,
         removed=published.removed if published else 0,
+        changed=published.most() if published else (),
         checks=tuple(Check(command=c.command, passed=c.passed) for c in finished.checks),
         elapsed_seconds=elapsed_seconds,
         cost_usd=view.cost_usd,

@@ -29,7 +29,7 @@ from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import TaskRow
 from bot.tasks import end_round, pushed_key
-from integrations.channel import Final
+from integrations.channel import FileChange, Final
 from integrations.errors import (
     AuthError,
     IntegrationError,
@@ -154,8 +154,12 @@ class Publisher:
         ) as admitted:
             if admitted.there != hand_in.head:
                 await self._push(forge, admitted, ours)
-            files, added, removed = await admitted.git.numstat(hand_in.base, hand_in.head)
-        published = Published(files=files, added=added, removed=removed)
+            diffs = await admitted.git.numstat(hand_in.base, hand_in.head)
+        published = Published(
+            changed=tuple(
+                FileChange(path=diff.path, added=diff.added, removed=diff.removed) for diff in diffs
+            )
+        )
         if task.state is TaskState.PUBLISHING:
             with self.tracing.span("pull", task=task.id):
                 pull = await self._pull(forge, task, base_branch, draft=grant.publish.draft)

@@ -175,6 +175,13 @@ class Check(_Value):
     passed: bool
 
 
+class FileChange(_Value):
+    path: str
+    added: int | None
+    """Lines; None where it is no text."""
+    removed: int | None
+
+
 class Final(_Value):
     """How a run ended: exactly one per round of a task."""
 
@@ -189,6 +196,8 @@ class Final(_Value):
     files: int = 0
     added: int = 0
     removed: int = 0
+    changed: tuple[FileChange, ...] = ()
+    """The files, those with most changes first; `files` says how many there are."""
     checks: tuple[Check, ...] = ()
     elapsed_seconds: int = 0
     cost_usd: float | None = None

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from integrations.channel import Conversation, Step
+from integrations.channel import Conversation, FileChange, Step
 
 
 class _Value(BaseModel):
@@ -55,6 +55,9 @@ class Details(_Value):
     """The agent's last words."""
     changes: str = ""
     """How much it changed, in words; empty if nothing is published."""
+    files: int = 0
+    changed: tuple[FileChange, ...] = ()
+    """Those of the changed files that are named."""
     tokens: int | None = None
     runs: int = 0
     url: str = ""

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from integrations.channel import Card, Check, Final, StepState
+from integrations.channel import Card, Check, FileChange, Final, StepState
 
 STEP_SIGNS = {
     StepState.PENDING: "○",
@@ -104,6 +104,12 @@ class FinalFacts:
     hidden: int
     cost: str
     asked_by: str
+
+
+def file_lines(change: FileChange) -> str:
+    if change.added is None or change.removed is None:
+        return "binary"
+    return f"+{change.added} −{change.removed}"  # noqa: RUF001  as below
 
 
 def final_facts(final: Final) -> FinalFacts:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from policies.connection_model import GrantedConnection, granted
+from policies.keywords import found_in
 from policies.model import (
     Ask,
     Choice,
@@ -51,8 +52,10 @@ def _unknown_repo(wanted: str) -> str:
 
 
 def _routed(policy: Policy, ask: Ask) -> Grant | Refusal | Choice:
-    """What the ticket or place stands for, else what was set or suggested, else the only one open, else a question."""
+    """What a word, the ticket or the place stands for, else what was set or suggested, the only one, or a question."""
     allowed = tuple(name for name in sorted(policy.repos) if _covering(policy, ask, name).rules)
+    if (worded := _worded(policy, ask, allowed)) is not None:
+        return worded
     if (meant := next(_defaults(policy, ask), None)) is not None:
         place, default = meant
         if default in allowed or not allowed:
@@ -64,6 +67,20 @@ def _routed(policy: Policy, ask: Ask) -> Grant | Refusal | Choice:
     if allowed:
         return _choice("Several repositories are open to you here.", allowed)
     return _nearest_refusal(policy, ask)
+
+
+def _worded(policy: Policy, ask: Ask, allowed: tuple[str, ...]) -> Grant | Refusal | Choice | None:
+    """What the words of the request stand for, of what is open to the person; None if they stand for nothing."""
+    words = {name: found_in(ask.text, policy.repos[name].keywords) for name in allowed}
+    hits = tuple(name for name in allowed if words[name])
+    if len(hits) == 1:
+        return _on(policy, ask, hits[0], because=f"for the word `{words[hits[0]]}`")
+    if not hits:
+        return None
+    said = ", ".join(f"`{words[name]}` for {name}" for name in hits[:MAX_NAMED])
+    others = tuple(name for name in allowed if name not in hits)
+    choice = _choice(f"Your words stand for several repositories: {said}.", (*hits, *others))
+    return choice.model_copy(update={"likely": len(hits)})
 
 
 def _hint(ask: Ask, allowed: tuple[str, ...]) -> tuple[str, str] | None:
@@ -312,4 +329,6 @@ def _limits(policy: Policy) -> GrantLimits:
         cpus=limits.cpus,
         pids=limits.pids,
         disk_mib=limits.disk // _MIB,
+        tasks_per_person=limits.tasks_per_person,
+        tasks_per_repo=limits.tasks_per_repo,
     )

@@ -22,6 +22,7 @@ from policies.names import (
     Command,
     Count,
     Glob,
+    Keyword,
     Name,
     Person,
     Place,
@@ -98,6 +99,8 @@ class RepoPolicy(_Value):
     forge: Literal["local", "github"]
     default_for: tuple[Place, ...] = ()
     """Places, and labels, projects or states of tickets (`linear:label:backend`), where this repository is meant."""
+    keywords: tuple[Keyword, ...] = ()
+    """Words of a request by which this repository is meant, wherever it was asked for."""
     follow: tuple[Place, ...] = ()
     """Places where its tasks are shown, besides where they were asked for: one place each, like `slack:C0WEB`."""
     review_state: StateName = ""
@@ -235,6 +238,8 @@ class Ask(_Value):
     repo: str | None = None
     agent: str | None = None
     model: str | None = None
+    text: str = ""
+    """What is asked for, in which words may stand for a repository."""
     topics: tuple[str, ...] = ()
     """Further names of where it was said, the most specific first: `linear:label:backend`."""
     suggested: str | None = None
@@ -257,6 +262,8 @@ class GrantLimits(_Value):
     cpus: float
     pids: int
     disk_mib: int
+    tasks_per_person: int = 3
+    tasks_per_repo: int = 5
 
 
 class GrantPublish(_Value):
@@ -318,3 +325,5 @@ class Choice(_Value):
 
     text: str
     options: tuple[str, ...]
+    likely: int = 0
+    """So many of the options are likelier than the others, and come first."""

@@ -32,6 +32,9 @@ _UNITS = {
 }
 
 
+_KEYWORD = re.compile(r"[^\W_](?:[\w .+#-]{0,48}[\w+#])?")
+
+
 def is_repo(text: str) -> bool:
     return _REPO.fullmatch(text) is not None and not text.endswith(".git")
 
@@ -71,6 +74,12 @@ def _name(text: str) -> str:
 def _agent(text: str) -> str:
     if text != "*" and not is_agent(text):
         raise ValueError('write the name of an agent, like claude-code, or "*"')
+    return text
+
+
+def _keyword(text: str) -> str:
+    if not _KEYWORD.fullmatch(text):
+        raise ValueError("write a word or a few, at most 50 letters, like checkout")
     return text
 
 
@@ -169,6 +178,7 @@ Place = Annotated[str, AfterValidator(_place)]
 Who = Annotated[str, AfterValidator(_who)]
 Name = Annotated[str, AfterValidator(_name)]
 AgentOrAll = Annotated[str, AfterValidator(_agent)]
+Keyword = Annotated[str, AfterValidator(_keyword)]
 RepoName = Annotated[str, AfterValidator(_repo)]
 RepoOrAll = Annotated[str, AfterValidator(_repo_or_all)]
 Command = Annotated[str, AfterValidator(_command)]

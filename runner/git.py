@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 from urllib.parse import urlsplit
@@ -53,6 +54,14 @@ class PushRejectedError(GitError):
 
 class RemoteUnavailableError(GitError):
     """No answer, or a 5xx: a push may or may not have taken effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDiff:
+    path: str
+    added: int | None
+    """Lines; None where they can't be counted, which is where it is no text."""
+    removed: int | None
 
 
 class Git:
@@ -185,17 +194,13 @@ class Git:
                 return await self.run("cat-file", "blob", meta.split()[2], max_output=max_bytes)
         return None
 
-    async def numstat(self, base: str, head: str) -> tuple[int, int, int]:
-        """Files, added and removed lines of `head` since it left `base`."""
+    async def numstat(self, base: str, head: str) -> tuple[FileDiff, ...]:
+        """What `head` changed since it left `base`."""
         listed = await self.run(
             "diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv",
             "--merge-base", _name(base), _name(head),
         )  # fmt: skip
-        counts = [entry.split(b"\t", 2)[:2] for entry in listed.split(b"\0") if entry]
-        added, removed = (
-            sum(int(count[side]) for count in counts if count[side].isdigit()) for side in (0, 1)
-        )
-        return len(counts), added, removed
+        return tuple(_file_diff(entry) for entry in listed.split(b"\0") if entry)
 
     async def _local(self, *args: str) -> Outcome:
         return await self._execute(
@@ -251,3 +256,9 @@ def _error(outcome: Outcome, *, remote: bool = False) -> GitError:
     unanswered = remote and _NO_ANSWER.search(outcome.tail)
     kind = RemoteUnavailableError if unanswered else GitError
     return kind(outcome.status, outcome.tail)
+
+
+def _file_diff(entry: bytes) -> FileDiff:
+    added, removed, path = entry.split(b"\t", 2)
+    lines = [int(count) if count.isdigit() else None for count in (added, removed)]
+    return FileDiff(path.decode("utf-8", "replace"), *lines)

@@ -19,7 +19,7 @@ from integrations.slack.blocks import (
 )
 from integrations.slack.interactions import Origin
 from integrations.slack.mrkdwn import code, defuse, escape, pages, written, written_line
-from integrations.wording import STEP_SIGNS, duration, money
+from integrations.wording import STEP_SIGNS, duration, file_lines, money
 
 REQUEST_LIMIT = 3000
 OPTIONS = 100
@@ -28,6 +28,7 @@ SAID = 2500
 STEPS = 30
 STEP = 120
 HOSTS = 30
+FILES = 30
 ERRANDS = 10
 REPOS = 15
 RUNNING = "●"
@@ -132,7 +133,7 @@ def details_view(details: Details) -> Block:
     if reason := written(details.reason.strip(), SAID).strip():
         blocks.append(section(reason))
     blocks += _part("Steps", _step_lines(details))
-    blocks += _part("Changes", [written_line(details.changes, LINE)] if details.changes else [])
+    blocks += _part("Changes", _change_lines(details))
     blocks += _part("Refused hosts", _hosts(details.denied))
     blocks += _part("May reach", _hosts(details.allowed) or ["nothing but the models"])
     if details.said:
@@ -173,6 +174,17 @@ def _step_lines(details: Details) -> list[str]:
         return lines
     left = sum(step.state is not StepState.DONE for step in details.steps[STEPS:])
     return [*lines[:STEPS], f"… {len(lines) - STEPS} more, {left} of them not done"]
+
+
+def _change_lines(details: Details) -> list[str]:
+    """Files by name, as many as fit; what is left out is said."""
+    if not details.changes:
+        return []
+    shown = details.changed[:FILES]
+    lines = [f"{code(change.path, STEP)} {file_lines(change)}" for change in shown]
+    more = details.files - len(shown)
+    left = [f"… {more} more" if shown else ""] if more > 0 else []
+    return [written_line(details.changes, LINE), *lines, *filter(None, left)]
 
 
 def _hosts(hosts: Sequence[str]) -> list[str]:

@@ -302,7 +302,7 @@ async def test_the_host_runs_nothing_of_a_workspace(site: Site, tmp_path: Path) 
     await git.fetch_bundle(
         bundle, ref="refs/heads/errand/x", into="refs/quarantine/1", max_bytes=1_000_000
     )
-    assert await git.numstat("main", "refs/quarantine/1") != (0, 0, 0)
+    assert await git.numstat("main", "refs/quarantine/1")
     assert not place.exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.git import Git, GitError, PushRejectedError, RemoteUnavailableError
+from runner.git import FileDiff, Git, GitError, PushRejectedError, RemoteUnavailableError
 from runner.gitprocess import execute
 from tests.support.git_server import GitServer, commit, git_server, run_git
 
@@ -176,11 +176,22 @@ async def test_a_symlink_is_no_file(git: Git) -> None:
 async def test_what_changed_is_counted_from_where_the_branch_left(git: Git) -> None:
     commit(git.git_dir, {"fix.txt": "a\nb\n", "gone.txt": "1\n"}, branch="work", parent="main")
     commit(git.git_dir, {"later.txt": "x\n"}, branch="main", parent="main")
-    assert await git.numstat("main", "work") == (2, 2, 1)
+    assert await git.numstat("main", "work") == (
+        FileDiff("fix.txt", 2, 0),
+        FileDiff("gone.txt", 0, 1),
+    )
     assert not await git.is_ancestor("main", "work")
     assert await git.is_ancestor("main~1", "work")
     with pytest.raises(GitError):
         await git.is_ancestor("main", "nowhere")
+
+
+async def test_odd_names_and_what_is_no_text_are_told_as_they_are(git: Git) -> None:
+    stream = "commit refs/heads/work\ncommitter D <d@x.example> 1 +0000\ndata 0\n"
+    stream += "from refs/heads/main^0\n"
+    stream += 'M 100644 inline "a\\tb \\303\\251.bin"\ndata 3\n\0\0\n\n'
+    run_git(git.git_dir, "fast-import", "--quiet", stdin=stream.encode())
+    assert await git.numstat("main", "work") == (FileDiff("a\tb é.bin", None, None),)
 
 
 async def bundle(git: Git, file: Path, *revisions: str) -> Path:
@@ -200,7 +211,9 @@ async def test_a_bundle_brings_its_commits(git: Git, tmp_path: Path) -> None:
             file, ref="refs/heads/work", into="refs/quarantine/1", max_bytes=100_000
         )
         assert taken == sha == await clean.rev_parse("refs/quarantine/1")
-    assert await clean.numstat("main", "refs/quarantine/1") == (1, 1, 0)
+    assert [(d.added, d.removed) for d in await clean.numstat("main", "refs/quarantine/1")] == [
+        (1, 0)
+    ]
 
 
 @pytest.mark.parametrize(

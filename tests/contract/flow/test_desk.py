@@ -10,7 +10,9 @@ from bot.states import TaskState
 from bot.store.engine import Store
 from bot.store.errors import StoreError
 from integrations.channel import Mark
+from policies.model import Policy
 from tests.contract.flow.office import Office
+from tests.support.builders import POLICY
 
 ASK = "acme/web fix the login test"
 UNCLEAR = "fix the login test"
@@ -383,3 +385,26 @@ async def test_who_may_not_start_is_refused_a_new_round(office: Office) -> None:
     await office.hear("retry", author="fake:lee")
     assert (await office.task()).state is TaskState.FAILED
     assert len(await office.notices()) == 1
+
+
+async def test_a_word_of_the_request_says_which_repository(office: Office) -> None:
+    office.policy = worded()
+    await office.hear("the checkout fails")
+    task = await office.task()
+    assert (task.repo, task.repo_reason) == ("acme/web", "for the word `checkout`")
+
+
+async def test_repositories_of_the_words_come_first_among_the_choices(office: Office) -> None:
+    office.policy = worded()
+    await office.hear("acme/aside add a page")  # used last, which else comes first
+    await office.hear("the checkout and its invoice", thread="2.0")
+    [question] = await office.questions()
+    assert [o.label for o in question.options] == ["acme/api", "acme/web", "acme/aside"]
+
+
+def worded() -> Policy:
+    data = POLICY.model_dump(mode="json")
+    data["repos"]["acme/web"]["keywords"] = ["checkout"]
+    data["repos"]["acme/api"]["keywords"] = ["invoice"]
+    data["repos"]["acme/aside"] = {"forge": "local"}
+    return Policy.model_validate(data)

@@ -11,7 +11,7 @@ from bot.states import TaskState
 from bot.store import events, tasks
 from bot.store.errors import StoreError
 from bot.store.rows import TaskRow
-from integrations.channel import Mark
+from integrations.channel import FileChange, Mark
 from integrations.errors import RateLimitedError, RejectedError, UnavailableError
 from integrations.forge import GitAccess, Pull, PullDraft
 from integrations.localforge.forge import LocalForge
@@ -124,6 +124,14 @@ async def test_nothing_is_left_of_a_publication_but_its_record(press: Press) -> 
     assert list((press.root / "publish" / "quarantine").iterdir()) == []
     [row] = await press.office.record("published")
     assert row.decision == "granted"
+
+
+async def test_the_last_word_has_the_files_by_name(press: Press) -> None:
+    await press.work()
+    await press.new_publisher().step()
+    [word] = await press.office.finals()
+    assert word.changed == (FileChange(path="greet.py", added=1, removed=1),)
+    assert (word.files, word.added, word.removed) == (1, 1, 1)
 
 
 async def test_the_last_word_of_a_long_run_has_its_checks(press: Press) -> None:

@@ -1,8 +1,8 @@
 import pytest
 
-from bot.progress import MAX_STEPS, Published, View, advance, card, final
+from bot.progress import MAX_FILES, MAX_STEPS, Published, View, advance, card, final
 from bot.states import TaskState
-from integrations.channel import Step, StepState
+from integrations.channel import FileChange, Step, StepState
 from runner.protocol import (
     CheckResult,
     Egress,
@@ -22,6 +22,12 @@ from runner.protocol import (
 from tests.support.builders import NOW, a_task, after
 
 RUNNING, DONE, FAILED = StepStatus.RUNNING, StepStatus.DONE, StepStatus.FAILED
+
+
+CHANGED = (
+    FileChange(path="a.py", added=2, removed=1),
+    FileChange(path="b.py", added=1, removed=0),
+)
 
 
 def view_of(*events: Event) -> View:
@@ -108,12 +114,23 @@ def test_the_last_word_of_a_publication_links_it() -> None:
         view_of(Started(host="h", image="i", image_digest="d", agent="script", base_commit="b")),
         Finished(outcome="done", changed=True, summary="It waits now.", checks=checks),
         elapsed_seconds=9,
-        published=Published(url="http://x/1", label="pull request #1", files=2, added=3, removed=1),
+        published=Published(url="http://x/1", label="pull request #1", changed=CHANGED),
     )
     assert word.outcome == "succeeded"
     assert word.text == "It waits now."
     assert (word.pull_url, word.files, word.added, word.removed) == ("http://x/1", 2, 3, 1)
     assert word.checks[0].passed
+
+
+def test_the_files_with_most_changes_are_named() -> None:
+    many = tuple(FileChange(path=f"f{n}", added=n, removed=0) for n in range(MAX_FILES + 5))
+    binary = FileChange(path="x" * 1000, added=None, removed=None)
+    published = Published(changed=(binary, *many))
+    finished = Finished(outcome="stopped")
+    word = final(a_task(), View(), finished, elapsed_seconds=0, published=published)
+    assert word.files == MAX_FILES + 6
+    assert len(word.changed) == MAX_FILES
+    assert (word.changed[0].path, word.changed[-1].path) == ("f54", "f5")
 
 
 def test_no_change_is_said() -> None:

@@ -170,6 +170,52 @@ def test_the_closest_default_wins() -> None:
     assert granted(policy, where="console:main").repo == "a/all"
 
 
+WORDED = routing(
+    'a/api: {forge: local, default_for: ["slack:C0WEB"], keywords: [invoice]}',
+    "a/shop: {forge: local, keywords: [checkout, point of sale]}",
+    "a/web: {forge: local, keywords: [cart, checkout]}",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "repo", "because"),
+    [
+        ("The cart loses items", "a/web", "for the word `cart`"),
+        ("POINT of\n  Sale: fix it", "a/shop", "for the word `point of sale`"),
+        ("mend the invoice.", "a/api", "for the word `invoice`"),
+        ("the cartoon", "a/api", "the default of slack:C0WEB"),
+        ("see x/cart and cart-1", "a/api", "the default of slack:C0WEB"),
+        ("run ```cart```", "a/api", "the default of slack:C0WEB"),
+        ("", "a/api", "the default of slack:C0WEB"),
+    ],
+)
+def test_a_word_of_the_request_stands_for_its_repository(
+    text: str, repo: str, because: str
+) -> None:
+    grant = granted(WORDED, text=text)
+    assert (grant.repo, grant.repo_reason) == (repo, because)
+
+
+def test_what_is_named_comes_before_any_word() -> None:
+    grant = granted(WORDED, text="the cart", repo="a/api")
+    assert (grant.repo, grant.repo_reason) == ("a/api", "named in the request")
+
+
+def test_words_that_stand_for_several_lead_to_a_question_with_those_first() -> None:
+    answer = decide(WORDED, ask(text="the checkout fails"))
+    assert isinstance(answer, Choice)
+    assert (answer.options, answer.likely) == (("a/shop", "a/web", "a/api"), 2)
+    assert answer.text == (
+        "Your words stand for several repositories: `checkout` for a/shop, `checkout` for a/web. "
+        "Which one is meant?"
+    )
+
+
+def test_words_open_nothing_that_is_closed() -> None:
+    closed = routing("a/b: {forge: local}", "a/web: {forge: local, keywords: [cart]}", rule="a/b")
+    assert granted(closed, text="the cart").repo == "a/b"
+
+
 def test_the_only_one_allowed_is_taken_without_a_question() -> None:
     grant = granted(routing("a/b: {forge: local}", "a/c: {forge: local}", rule="a/c"))
     assert (grant.repo, grant.repo_reason) == ("a/c", "the only one allowed here")

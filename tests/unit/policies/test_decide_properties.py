@@ -30,6 +30,9 @@ RULES = st.fixed_dictionaries(
 )
 
 
+WORDS = st.lists(st.sampled_from(["cart", "checkout"]), max_size=2, unique=True)
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     groups = st.lists(st.sampled_from(PERSONS), unique=True)
@@ -41,8 +44,16 @@ def policies(draw: st.DrawFn) -> Policy:
             "people": {group: draw(groups) for group in GROUPS},
             "rules": draw(st.lists(RULES, max_size=4)),
             "repos": {
-                "acme/web": {"forge": "local", "default_for": places[: cuts[0]]},
-                "acme/api": {"forge": "github", "default_for": places[cuts[0] : cuts[1]]},
+                "acme/web": {
+                    "forge": "local",
+                    "default_for": places[: cuts[0]],
+                    "keywords": draw(WORDS),
+                },
+                "acme/api": {
+                    "forge": "github",
+                    "default_for": places[cuts[0] : cuts[1]],
+                    "keywords": draw(WORDS),
+                },
             },
         }
     )
@@ -55,6 +66,7 @@ ASKS = st.builds(
     action=st.sampled_from(ACTIONS),
     repo=st.none() | st.sampled_from((*REPOS, "*", "ACME/Web")) | st.text(),
     agent=st.none() | st.sampled_from((*AGENTS, "*")) | st.text(),
+    text=st.sampled_from(["", "the cart", "cart and checkout"]) | st.text(),
     task_requester=st.none() | st.sampled_from(PERSONS),
 )
 

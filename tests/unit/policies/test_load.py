@@ -204,6 +204,7 @@ def test_only_owner_and_name_make_a_repository(name: str) -> None:
     [
         ("forge: gitlab", "repos.acme/web.forge: input should be 'local' or 'github'"),
         ("default_for: [x]", "repos.acme/web: add `forge`"),
+        ('forge: local, keywords: ["/x"]', "keywords[0]: write a word or a few"),
         (
             "forge: local, egress: {profiles: [perl]}",
             "profiles[0]: there is no profile 'perl': known are debian, github-read, go, n",

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from integrations.channel import Conversation, Step, StepState
+from integrations.channel import Conversation, FileChange, Step, StepState
 from integrations.front import Details, Errand, House, Offer, Question
 from integrations.slack.blocks import plain_line
 from integrations.slack.commands import whisper
@@ -18,6 +18,7 @@ from integrations.slack.views import (
     start_form,
     suggestions,
 )
+from integrations.wording import file_lines
 from tests.support.slack_limits import problem_of_message, problem_of_view, texts_in
 
 LONG = 40_000
@@ -40,9 +41,14 @@ ERRAND = st.builds(
 )  # fmt: skip
 STEPS = st.lists(st.builds(Step, title=HOSTILE, state=st.sampled_from(StepState)), max_size=200).map(tuple)  # fmt: skip
 HOSTS = st.lists(HOSTILE, max_size=60).map(tuple)
+LINES = st.none() | st.integers(0, 10**7)
+CHANGED = st.lists(
+    st.builds(FileChange, path=HOSTILE, added=LINES, removed=LINES), max_size=60
+).map(tuple)
 DETAILS = st.builds(
     Details, errand=ERRAND, asked_by=HOSTILE, agent=HOSTILE, branch=HOSTILE, reason=HOSTILE, steps=STEPS,
-    allowed=HOSTS, denied=HOSTS, said=HOSTILE, changes=HOSTILE, url=st.sampled_from(["", "http://127.0.0.1/t"]),
+    allowed=HOSTS, denied=HOSTS, said=HOSTILE, changes=HOSTILE, files=st.integers(0, 500), changed=CHANGED,
+    url=st.sampled_from(["", "http://127.0.0.1/t"]),
 )  # fmt: skip
 OFFER = st.builds(
     Offer, repos=REPOS.map(tuple), agents=st.lists(REPO, max_size=3, unique=True).map(tuple),
@@ -65,6 +71,19 @@ def test_details(details: Details) -> None:
     view = details_view(details)
     assert problem_of_view(view) is None
     assert is_harmless(view)
+
+
+def test_changed_files_are_named_and_what_is_left_out_is_said() -> None:
+    errand = Errand(conversation=HERE, title="Fix", repo="acme/web", state="done", live=False)
+    changed = (
+        FileChange(path="src/login.ts", added=14, removed=3),
+        FileChange(path="logo.png", added=None, removed=None),
+    )
+    details = Details(errand=errand, asked_by="", changes="40 files", files=40, changed=changed)
+    shown = "\n".join(texts_in(details_view(details)["blocks"]))
+    lines = file_lines(changed[0])
+    expected = f"*Changes*\n40 files\n`src/login.ts` {lines}\n`logo.png` binary\n… 38 more"
+    assert expected in shown
 
 
 @FEW
