@@ -27,7 +27,7 @@ CLICKS = frozenset(
 EVENTS = sorted({path.stem for path in SAMPLES.glob("*.json")} - CLICKS - {"url_verification"})
 COMMANDS = ["acme/web fix it", "help", "list", "status", "stop", "retry", "settings"]
 LEAD_TO_WORK = {
-    "agent_session_stopped", "app_mention", "command acme/web fix it", "message_changed", "message_file_share",
+    "agent_session_stopped", "app_mention", "app_uninstalled", "tokens_revoked", "command acme/web fix it", "message_changed", "message_file_share",
     "message_im", "message_thread_broadcast", "message_thread_reply", "message_with_mention", "reaction_added",
     "view_submission",
 }  # fmt: skip
