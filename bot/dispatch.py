@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.bus import Bus
 from bot.in_force import InForce
 from bot.intake import Signal, utc_now
+from bot.line import in_turn
 from bot.metrics import Metrics
 from bot.progress import View
 from bot.questions import drop
@@ -341,13 +342,3 @@ def _command(row: CommandRow, run: RunKey) -> Command:
     if row.kind == "answer":
         return Command.model_validate({**fields, "answer": Answer.model_validate_json(row.text)})
     return Command.model_validate({**fields, "text": row.text})
-
-
-def in_turn(waiting: Sequence[TaskRow], live: Sequence[TaskRow]) -> list[TaskRow]:
-    """The urgent first; then the repository next that has least at work, and of one repository the oldest."""
-    at_work = Counter(task.repo for task in live)
-    turns: dict[str, int] = {}
-    for task in waiting:
-        turns[task.id] = at_work[task.repo]
-        at_work[task.repo] += 1
-    return sorted(waiting, key=lambda task: (tasks.urgency(task.priority), turns[task.id]))

@@ -5,11 +5,15 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.line import line, room_of
 from bot.progress import STATE_WORDS, View, card, doing
 from bot.states import TERMINAL, TaskState
 from bot.store import followers, outbox, runs, tasks
 from bot.store.rows import OutboxRow, TaskRow
 from integrations.channel import Conversation, Final, Inbound, Mark, Notice, Opening, Question
+
+LINE = 500
+"""So many of those that wait are looked at."""
 
 
 def _row(
@@ -198,10 +202,18 @@ async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: 
     view = View.model_validate(current.view) if current else View()
     shown = card(task, view, now=now, started_at=current.started_at if current else None, note=note)
     if task.state is TaskState.QUEUED and not shown.doing:
-        shown = shown.model_copy(update={"doing": _in_line(await tasks.ahead_of(tx, task))})
+        shown = shown.model_copy(update={"doing": _in_line(await _ahead_of(tx, task))})
     payload = shown.model_dump(mode="json")
     for conversation in await whereabouts(tx, task):
         await _show(tx, task, conversation, payload, now=now)
+
+
+async def _ahead_of(conn: AsyncConnection, task: TaskRow) -> int:
+    """How many stand before a queued task in line, as dispatch takes it."""
+    waiting = await tasks.standing_in_line(conn, limit=LINE)
+    in_order = line(waiting, await tasks.standing_at_work(conn), room_of(task))
+    ids = [one.id for one in in_order]
+    return ids.index(task.id) if task.id in ids else 0
 
 
 def _in_line(ahead: int) -> str:

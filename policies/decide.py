@@ -329,4 +329,6 @@ def _limits(policy: Policy) -> GrantLimits:
         cpus=limits.cpus,
         pids=limits.pids,
         disk_mib=limits.disk // _MIB,
+        tasks_per_person=limits.tasks_per_person,
+        tasks_per_repo=limits.tasks_per_repo,
     )

@@ -262,6 +262,8 @@ class GrantLimits(_Value):
     cpus: float
     pids: int
     disk_mib: int
+    tasks_per_person: int = 3
+    tasks_per_repo: int = 5
 
 
 class GrantPublish(_Value):

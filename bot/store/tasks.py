@@ -1,6 +1,7 @@
 """Tasks: the rows that the whole of Errand is about."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Required, TypedDict, Unpack
 
@@ -8,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.states import LIVE, TERMINAL, TaskState, check_move
+from bot.states import IN_SANDBOX, LIVE, TERMINAL, TaskState, check_move
 from bot.store.rows import TaskRow
 from bot.store.tables import follower
 from bot.store.tables import task as table
@@ -102,10 +103,28 @@ async def of_requester(conn: AsyncConnection, person: str, *, limit: int) -> lis
     )
 
 
-async def ahead_of(conn: AsyncConnection, task: TaskRow) -> int:
-    """How many stand before a queued task in line."""
-    line = list((await conn.execute(_line(select(table.c.id)).limit(500))).scalars())
-    return line.index(task.id) if task.id in line else 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Of a task what says whose turn it is."""
+
+    id: str
+    repo: str
+    requester: str
+    priority: int
+
+
+_STANDING = (table.c.id, table.c.repo, table.c.requester, table.c.priority)
+
+
+async def standing_in_line(conn: AsyncConnection, *, limit: int) -> list[Standing]:
+    """Those of `queued`, in its order."""
+    rows = await conn.execute(_line(select(*_STANDING)).limit(limit))
+    return [Standing(**row) for row in rows.mappings()]
+
+
+async def standing_at_work(conn: AsyncConnection) -> list[Standing]:
+    rows = await conn.execute(select(*_STANDING).where(table.c.state.in_(IN_SANDBOX)))
+    return [Standing(**row) for row in rows.mappings()]
 
 
 async def listing(

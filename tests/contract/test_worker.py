@@ -266,6 +266,65 @@ async def test_a_lease_that_redis_does_not_renew_is_counted(
         assert (await claiming).standing == "live"
 
 
+class QuickMirrors(Mirrors):
+    """Without git."""
+
+    @override
+    async def refresh(self, launch: Launch, access: GitAccess) -> Checkout:
+        mirror = self.path(launch.forge, launch.repo)
+        base = "a" * 40
+        return Checkout(mirror=mirror, base_commit=base, start_commit=base, settings=None)
+
+
+MANY = 120
+
+
+@pytest.mark.timeout(120)
+async def test_with_120_runs_at_work_the_next_one_starts_on_the_idle_host_at_once(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    site.container.hangs = {"session/prompt"}
+    launches = [
+        a_launch(run=RunKey(task=f"02jz{n:03}", fence=1), branch=f"errand/02jz{n:03}-x")
+        for n in range(MANY + 1)
+    ]
+    for launch in launches:
+        await site.launch(launch)
+    *many, last = [launch.run for launch in launches]
+    mirrors = QuickMirrors(site.root / "mirrors")
+    full = Shift(a_config(site.root, valkey, slots=MANY), site.station(mirrors=mirrors))
+    idle = Shift(a_config(site.root, valkey, slots=1), site.station("h2", mirrors=mirrors))
+    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(full.run()), group.create_task(site.apply())]
+        for run in many:
+            await push(valkey, run)
+        while any(site.lines(run) < 8 for run in many):  # noqa: ASYNC110 - lines set no event
+            await asyncio.sleep(0.05)
+        tasks.append(group.create_task(idle.run()))
+        await until_announced(site.redis, "h2")
+        await push(valkey, last)
+        async with asyncio.timeout(5):
+            while site.lines(last) < 8:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        owner = await site.redis.hget(keys.task(last.task), "owner:1")  # type: ignore[misc]
+        assert owner == b"h2"
+        for task in tasks:
+            task.cancel()
+
+
+async def test_jobs_that_others_hold_at_the_head_of_the_queue_hold_up_nobody(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    await site.launch()
+    for n in range(MANY):
+        run = RunKey(task=f"02jz{n:03}", fence=1)
+        await push(valkey, run)
+        await site.redis.set(f"arq:in-progress:run:{run}", "1")
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await until(lambda: ended(site))
+
+
 async def test_a_command_reaches_its_run(site: Site, valkey: ValkeyServer) -> None:
     await site.launch()
     site.container.hangs = {"session/prompt"}
@@ -293,9 +352,9 @@ async def test_a_worker_outlives_its_redis(site: Site, valkey: ValkeyServer) -> 
         applying.cancel()
 
 
-async def until_announced(redis: Redis) -> None:
+async def until_announced(redis: Redis, host: str = "h1") -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while not await redis.exists(keys.host("h1")):  # noqa: ASYNC110 - Redis sets no event
+        while not await redis.exists(keys.host(host)):  # noqa: ASYNC110 - Redis sets no event
             await asyncio.sleep(0.01)
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import text as sql
 from typing_extensions import override
 
 from bot.bus import Bus
@@ -436,3 +437,25 @@ async def test_the_loop_goes_on_after_redis_has_lost_its_data(yard: Yard) -> Non
         await until(yard.office.finished._event.is_set)
         running.cancel()
     assert (await yard.office.task()).state is TaskState.SUCCEEDED
+
+
+BACKLOG = 20_000
+"""Events of a run that waited while `serve` was down."""
+
+
+@pytest.mark.timeout(240)
+async def test_twenty_thousand_events_that_waited_are_applied_without_a_gap(yard: Yard) -> None:
+    run = await yard.running()
+    told = [yard.host.record(run, Said(text="x"), seq=n + 1) for n in range(BACKLOG)]
+    for start in range(0, BACKLOG, 1000):
+        pipe = yard.redis.pipeline(transaction=False)
+        for record in told[start : start + 1000]:
+            pipe.xadd(keys.EVENTS, {"r": record.model_dump_json()})
+        await pipe.execute()
+    await yard.tell(run, done(changed=False))
+    async with yard.office.store.read() as conn:
+        query = "SELECT count(*), count(DISTINCT seq), min(seq), max(seq) FROM event WHERE source = 'agent'"
+        [row] = await conn.execute(sql(query))
+    assert tuple(row) == (BACKLOG, BACKLOG, 1, BACKLOG)
+    assert (await yard.office.task()).state is TaskState.SUCCEEDED
+    assert (await yard.in_redis(run.task))["ack:1:agent"] == str(BACKLOG)

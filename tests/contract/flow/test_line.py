@@ -4,6 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bot.bus import Bus
+from bot.line import Room, line
 from bot.states import TaskState
 from bot.store import tasks
 from bot.store.rows import TaskRow
@@ -40,3 +41,54 @@ async def test_repositories_take_turns(office: Office, bus: Bus, redis: Redis) -
     waiting = [a_task(n, repo=repo, created_at=at(n)) for n, repo in enumerate(repos)]
     begun = await started(office, bus, redis, waiting)
     assert {row.repo for row in begun} == {"acme/a", "acme/b"}
+
+
+CROWDS = {
+    "turns": ([("a", "dana", 0)] * 4 + [("b", "lee", 0)] * 2, {}),
+    "urgent": ([("a", "dana", 0), ("a", "lee", 0), ("b", "kim", 1), ("a", "lee", 1)], {}),
+    "persons": ([("a", "dana", 0)] * 5 + [("a", "lee", 0), ("b", "lee", 0)], {"per_person": 2}),
+    "repos": ([("a", p, 0) for p in "stuvw"] + [("b", "dana", 0)], {"per_repo": 2}),
+    "both": ([("a", "dana", 0), ("b", "dana", 0), ("a", "lee", 0), ("a", "kim", 2)],
+             {"per_person": 1, "per_repo": 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CROWDS)
+async def test_the_line_is_as_dispatch_takes_it(
+    office: Office, bus: Bus, redis: Redis, name: str
+) -> None:
+    """One place more each time: whoever is begun is the next in the line that was said."""
+    crowd, limits = CROWDS[name]
+    room = Room(
+        tasks_per_person=limits.get("per_person", 9), tasks_per_repo=limits.get("per_repo", 9)
+    )
+    at_work = a_task(90, repo="a", requester="dana", state=TaskState.RUNNING)
+    rows = [
+        a_task(n, repo=repo, requester=person, priority=priority, created_at=at(n))
+        for n, (repo, person, priority) in enumerate(crowd)
+    ]
+    async with office.store.begin() as tx:
+        for row in [at_work, *rows]:
+            await tasks.insert(tx, row)
+    for places in range(2, len(rows) + 2):
+        async with office.store.read() as conn:
+            waiting = await tasks.standing_in_line(conn, limit=100)
+            live = await tasks.standing_at_work(conn)
+        office.policy = limited(tasks=places, **room.model_dump())
+        await Yard.of(office, bus, redis).dispatcher.dispatch()
+        begun = {one.id for one in await at_work_now(office)} - {one.id for one in live}
+        if not waiting or len(live) < places - 1:
+            continue
+        first = line(waiting, live, room)[0]
+        assert begun == (set() if full(live, room, first) else {first.id})
+
+
+async def at_work_now(office: Office) -> list[tasks.Standing]:
+    async with office.store.read() as conn:
+        return await tasks.standing_at_work(conn)
+
+
+def full(live: list[tasks.Standing], room: Room, waits: tasks.Standing) -> bool:
+    persons = sum(one.requester == waits.requester for one in live)
+    repos = sum(one.repo == waits.repo for one in live)
+    return persons >= room.tasks_per_person or repos >= room.tasks_per_repo

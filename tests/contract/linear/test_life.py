@@ -248,3 +248,44 @@ async def is_life_ended(life: Life, session: Session) -> None:
     assert await life.dead() == []
     assert session.status == "complete"
     assert len(session.said("response")) == 1
+
+
+def held_back(life: Life) -> str:
+    """From now on Linear's deliveries fail; where they should go."""
+    url, life.linear.webhooks.url = life.linear.webhooks.url, "http://127.0.0.1:1/"
+    assert url is not None
+    return url
+
+
+async def deliver_backwards(life: Life, url: str, since: int) -> None:
+    """What was held back comes again, the newest first."""
+    life.linear.webhooks.url = url
+    for delivery in life.linear.webhooks.deliveries[since:][::-1]:
+        await life.linear.webhooks.send(delivery)
+        await life.settle()
+
+
+async def test_a_prompt_that_overtakes_its_request_begins_one_errand(life: Life) -> None:
+    """With its own words: by the time the request comes, its session is taken for one of ours."""
+    url, people = held_back(life), life.linear.people
+    session = await people.delegate(life.linear.world.issue("Fix it", description="Soon."))
+    await people.prompt(session, "also bump it")
+    await deliver_backwards(life, url, 0)
+    task = await life.task()
+    assert (task.state, task.prompt) == (TaskState.QUEUED, "also bump it")
+    assert await life.dead() == []
+
+
+async def test_a_withdrawal_that_comes_after_a_new_delegation_stops_nothing(life: Life) -> None:
+    session = await life.delegated()
+    since = len(life.linear.webhooks.deliveries)
+    url = held_back(life)
+    await life.linear.people.unassign(session.issue)
+    again = await life.linear.people.delegate(session.issue)
+    await deliver_backwards(life, url, since)
+    assert (await life.task()).state is TaskState.QUEUED
+    assert again.issue.delegate is life.linear.world.app
+    url, since = held_back(life), len(life.linear.webhooks.deliveries)
+    await life.linear.people.unassign(session.issue)
+    await deliver_backwards(life, url, since)
+    assert (await life.task()).state is TaskState.STOPPED

@@ -1,6 +1,6 @@
 """Whose turn it is, of what waits to be started."""
 
-from bot.dispatch import in_turn
+from bot.line import in_turn
 from bot.store.rows import TaskRow
 from tests.support.store import a_task
 
