@@ -25,6 +25,7 @@ from bot.questions import Replies
 from bot.quiet import is_muted, mute
 from bot.record import record
 from bot.said import status_text
+from bot.standing import note_back, note_removed
 from bot.starts import Asked, Starts, question_key
 from bot.states import IN_SANDBOX, LIVE, TERMINAL, IllegalMoveError, TaskState
 from bot.store import commands, cursors, inbox, tasks
@@ -144,6 +145,8 @@ class Desk:
         """Do what one message asks for; False if it is none of our business."""
         task = await tasks.for_conversation(tx, inbound.conversation)
         request = words.read(inbound.text, repos=tuple(self.policy.repos), title=inbound.title)
+        if inbound.happening != "gone":
+            await note_back(tx, inbound.conversation)
         match inbound.happening:
             case "withdrawn":
                 return await self._withdrawn(tx, inbound, task)
@@ -216,7 +219,8 @@ class Desk:
         for task in asked:
             command = f"{seq_of(inbound, 'stop')}:{task.id}"
             await stop_task(tx, task, by=inbound.author, command_id=command, now=self.now())
-        return bool(asked)
+        await note_removed(tx, here, now=self.now())
+        return True
 
     async def _triggered(
         self,

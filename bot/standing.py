@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 
 import structlog
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.intake import utc_now
 from bot.store import cursors
 from bot.store.engine import Store
 from bot.store.figures import STOPPED
+from integrations.channel import Conversation
 
 log = structlog.get_logger()
 
@@ -89,6 +91,23 @@ def pause(refusals: int) -> float:
     """How long to wait after so many refusals in a row."""
     first, longest = ASK_AGAIN_SECONDS
     return min(longest, first * 2.0 ** min(max(refusals - 1, 0), 10))
+
+
+async def note_removed(tx: AsyncConnection, where: Conversation, *, now: datetime) -> None:
+    """Somebody has taken the bot out of a workspace: nothing can be said there until it is back."""
+    note = Stopped(since=now, reason="the app was removed from this workspace")
+    await cursors.put(tx, _workspace(where), note.model_dump_json())
+
+
+async def note_back(tx: AsyncConnection, where: Conversation) -> None:
+    """Something was said there: it is in that workspace (again)."""
+    if where.team and await cursors.get(tx, _workspace(where)):
+        await cursors.drop(tx, _workspace(where))
+        log.info("destination_resumed", destination=f"{where.channel}:{where.team}")
+
+
+def _workspace(where: Conversation) -> str:
+    return f"{STOPPED}{where.channel}:{where.team}"
 
 
 async def stopped_destinations(store: Store) -> dict[str, Stopped]:

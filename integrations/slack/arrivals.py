@@ -17,7 +17,7 @@ from integrations.slack import names
 from integrations.slack.blocks import Block
 from integrations.slack.commands import Commands
 from integrations.slack.config import SlackConfig
-from integrations.slack.events import LISTENED, Listener, parse_event, team_of
+from integrations.slack.events import LISTENED, Listener, parse_event, parse_gone, team_of
 from integrations.slack.interactions import Origin, pressed, stopped_there, submitted, where_of
 from integrations.slack.mrkdwn import plain, without_mention
 from integrations.slack.panes import Panes
@@ -85,7 +85,7 @@ class Arrivals:
         kind = event.get("type") if isinstance(event, Mapping) else None
         team = team_of(body)
         if kind in GONE:
-            await self.workspaces.forget(team)
+            await self._gone(body, team)
         elif kind in LISTENED:
             await self._heard(body, team)
         elif kind in {"app_home_opened", "app_context_changed"}:
@@ -93,6 +93,13 @@ class Arrivals:
             await self.panes.opened(client, self.front, body)
         else:
             log.info("slack_delivery_ignored", kind="event_callback", event_type=kind)
+
+    async def _gone(self, body: Payload, team: str) -> None:
+        """First what runs for them is stopped, which is delivered again where it could not be stored."""
+        inbound = parse_gone(body, received_at=datetime.now(UTC))
+        if inbound is not None:
+            await self.receive(inbound)
+            await self.workspaces.forget(team)
 
     async def _heard(self, body: Payload, team: str) -> None:
         client = await self.workspaces.client(team)

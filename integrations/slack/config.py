@@ -84,12 +84,12 @@ EVENTS = {
     "app_context_changed": "which channel somebody looks at while writing a direct message",
     "app_home_opened": "show App Home, suggest what to say",
     "app_mention": "somebody mentions the bot",
-    "app_uninstalled": "forget the workspace's token",
+    "app_uninstalled": "stop what runs for the workspace, forget its token",
     "message.channels": "replies in threads of public channels, and edits",
     "message.groups": "replies in threads of private channels, and edits",
     "message.im": "direct messages",
     "message.mpim": "replies in threads of group direct messages",
     "reaction_added": "🛑, and reactions that the policy takes as requests",
-    "tokens_revoked": "forget the workspace's token",
+    "tokens_revoked": "the same, where the bot's token was revoked",
 }
 """The events subscribed to, each with the reason: `manifest.yml` names exactly these."""

@@ -133,6 +133,34 @@ def parse_event(
         raise MalformedPayloadError(f"Slack event without a valid {fields}") from None
 
 
+def parse_gone(payload: Mapping[str, object], *, received_at: datetime) -> Inbound | None:
+    """The app was removed from a workspace, or its bot's token revoked; None if only a person's token was.
+
+    Raises:
+        MalformedPayloadError: it does not say from which workspace.
+    """
+    try:
+        envelope = _Envelope.model_validate(payload)
+    except ValidationError:
+        raise MalformedPayloadError("Slack event without a valid workspace") from None
+    if envelope.event.type == "tokens_revoked":
+        tokens = _mapping(_mapping(payload["event"]).get("tokens"))
+        if not tokens.get("bot"):
+            return None
+    return Inbound(
+        event_id=envelope.event_id,
+        semantic_key=f"gone:{envelope.event_id}",
+        conversation=Conversation(channel="slack", team=envelope.team, place="", thread=""),
+        message_id=envelope.team,
+        author="slack:an-admin",
+        author_name="an admin",
+        text="",
+        addressed=False,
+        received_at=received_at,
+        happening="gone",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _At:
     """Which message it is about, and whose doing it is."""

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from bot.completion import CALL_SECONDS, PAUSES
+from bot.standing import stopped_destinations
 from bot.states import TaskState
 from bot.tasks import end_round
 from bot.vigil import ASK_AGAIN
@@ -174,6 +175,9 @@ async def test_where_the_bot_is_taken_out_all_work_stops(
     assert (await office.task()).state is state
     await hear(office, "", happening="gone", conversation=nowhere, addressed=False)
     assert (await office.task()).state is after
+    assert set(await stopped_destinations(office.store)) == {"fake:T0", "fake:another"}
+    await hear(office, "hello again")
+    assert set(await stopped_destinations(office.store)) == {"fake:another"}
 
 
 async def test_a_label_starts_work_only_where_the_policy_says_so(office: Office) -> None:

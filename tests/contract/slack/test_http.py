@@ -140,7 +140,7 @@ async def test_a_body_that_slack_would_never_send_is_refused(running: Running) -
 
 @pytest.mark.parametrize(
     "name",
-    ["app_rate_limited", "block_actions", "message_bot", "message_deleted", "app_uninstalled"],
+    ["app_rate_limited", "block_actions", "message_bot", "message_deleted"],
 )
 async def test_what_we_have_no_use_for_is_acknowledged(running: Running, name: str) -> None:
     response = await running.deliver(name)

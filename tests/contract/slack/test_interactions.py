@@ -294,9 +294,26 @@ async def test_the_pane_s_own_stop_is_a_stop(site: Site) -> None:
     assert (said.text, said.conversation.place) == ("stop", "D0DANA")
 
 
-async def test_a_removed_app_is_acknowledged(site: Site) -> None:
-    for name in ("app_uninstalled", "tokens_revoked"):
-        assert (await site.line.event(payload(name))).ok
+@pytest.mark.parametrize("name", ["app_uninstalled", "tokens_revoked"])
+async def test_a_removed_app_is_told_and_acknowledged(site: Site, name: str) -> None:
+    assert (await site.line.event(payload(name))).ok
+
+    [gone] = site.stored
+    assert (gone.happening, gone.conversation.team, gone.partial) == ("gone", "T0ACME", False)
+
+
+async def test_a_removal_that_cannot_be_stored_is_told_again(site: Site) -> None:
+    site.failures = 1
+    assert not (await site.line.event(payload("app_uninstalled"))).ok
+    assert (await site.line.event(payload("app_uninstalled"))).ok
+    assert len(site.stored) == 1
+
+
+async def test_a_person_s_revoked_token_is_none_of_ours(site: Site) -> None:
+    revoked = payload("tokens_revoked")
+    revoked["event"]["tokens"] = {"oauth": ["U0DANA1234"], "bot": []}
+    assert (await site.line.event(revoked)).ok
+    assert site.stored == []
 
 
 QUESTION = Question(

@@ -142,6 +142,7 @@ async def test_what_is_removed_is_forgotten(many: Many, name: str) -> None:
     await many.install("T0ACME")
     await OverHttp(http=many.http).event(payload(name))
 
+    assert [inbound.happening for inbound in many.stored] == ["gone"]
     assert many.notes.kept == {}
     with pytest.raises(RejectedError):
         await many.workspaces.client("T0ACME")
