@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -323,6 +325,35 @@ async def test_jobs_that_others_hold_at_the_head_of_the_queue_hold_up_nobody(
     async with at_work(site, valkey):
         await push(valkey, RUN)
         await until(lambda: ended(site))
+
+
+class Evil:
+    """Unpickled, it makes a directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @override
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self._path),)
+
+
+async def test_a_payload_that_is_none_of_ours_is_not_run_and_holds_up_nothing(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    await site.launch()
+    for name, payload in (
+        ("evil", pickle.dumps(Evil(site.root / "made"))),
+        ("noise", b"\x00\xff"),
+        ("other", keys.serialize({"f": keys.LAUNCH, "a": ["x"], "k": {}, "t": 1, "et": 1})),
+    ):
+        await site.redis.set(f"arq:job:{name}", payload)
+        await site.redis.zadd(keys.run_queue("default"), {name: 1})
+    async with at_work(site, valkey):
+        await push(valkey, RUN)
+        await until(lambda: ended(site))
+        await until_queue_is_empty(site.redis)
+    assert not (site.root / "made").exists()
 
 
 async def test_a_command_reaches_its_run(site: Site, valkey: ValkeyServer) -> None:

@@ -1,11 +1,15 @@
 """The end of either process in the middle of a run, by kill -9 or as an operator ends it."""
 
 import asyncio
+import contextlib
+import os
 import signal
 
+import docker
 import pytest
 
 from bot.states import TaskState
+from bot.valkey import PID_FILE
 from tests.e2e.conftest import Team
 from tests.support.emulate import REPO
 from tests.support.installation import until
@@ -76,6 +80,32 @@ async def test_a_serve_that_ended_loses_and_doubles_nothing(
     await team.errand.answers()
     agent = team.errand.containers(role="agent") or ["gone already"]
     await ends_well(team, thread, agent)
+
+
+async def test_a_machine_that_ends_in_the_middle_of_everything_goes_on_after_its_start(
+    team: Team,
+) -> None:
+    """As by a cut of its power: every process and container at once, without a word; the disk stays."""
+    thread = await team.mention(SLOW)
+    await begun(team)
+    valkey = int((team.errand.data / "valkey" / PID_FILE).read_text())
+    for process in team.errand.processes.values():
+        process.kill()
+    os.kill(valkey, signal.SIGKILL)
+    with contextlib.closing(docker.from_env()) as client:
+        for container in team.errand.containers():
+            with contextlib.suppress(docker.errors.APIError):  # it may have ended by itself
+                client.api.kill(container)
+    team.errand.stop()
+
+    await team.errand.up()
+    task = await team.ends(thread, seconds=120)
+    assert task.state is TaskState.SUCCEEDED, task.reason
+    assert (task.fence, task.attempts) == (2, 2)
+    assert [run.outcome for run in await team.errand.runs()] == ["failed", "done"]
+    assert len(await team.pulls()) == 1
+    assert len([t for t in await team.thread(thread) if "/pull/" in t]) == 1
+    await team.errand.cleaned_up()
 
 
 async def test_a_drained_host_ends_its_runs_and_takes_no_more(team: Team) -> None:

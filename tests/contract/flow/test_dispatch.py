@@ -392,3 +392,21 @@ async def test_no_number_of_a_run_is_given_twice_after_a_restore(yard: Yard) -> 
     await yard.office.hear("acme/web fix it")
     await yard.dispatcher.dispatch()
     assert (await yard.office.task()).fence == 1001
+
+
+async def test_two_who_reconcile_at_once_give_a_run_up_once(
+    office: Office, bus: Bus, redis: Redis
+) -> None:
+    yard, second = Yard.of(office, bus, redis), Yard.of(office, bus, redis).dispatcher
+    run = await yard.running()
+    await yard.host.fall_silent(run)
+    both = (yard.dispatcher, second)
+    await asyncio.gather(*(one.reconcile() for one in both))
+    office.clock.forward(GRACE)
+    await asyncio.gather(*(one.reconcile() for one in both))
+    await asyncio.gather(*(one.dispatch() for one in both))
+    await asyncio.gather(*(one.reconcile() for one in both))
+    task = await office.task()
+    assert (task.state, task.fence, task.attempts) == (TaskState.STARTING, 2, 2)
+    assert len(await office.record("run_lost")) == 1
+    assert await yard.host.take() == [RunKey(task=task.id, fence=2)]

@@ -52,9 +52,14 @@ class Site:
     workspaces: OneWorkspace
     stored: list[Inbound] = field(default_factory=list)
     failures: int = 0
+    stalls: int = 0
+    """So many deliveries are never stored, and never refused."""
     line: Line = field(init=False)
 
     async def receive(self, inbound: Inbound) -> bool:
+        if self.stalls:
+            self.stalls -= 1
+            await asyncio.Event().wait()
         if self.failures:
             self.failures -= 1
             self.api.changed.set()

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from integrations.front import Offer
 from tests.contract.slack.conftest import Answer, Line, OverHttp, Site
@@ -76,6 +77,20 @@ async def test_every_payload_is_answered_in_time_and_only_once_it_is_stored(
 
     assert not lost.ok
     assert lost.seconds < LIMIT
+    assert len(site.stored) == 1
+
+
+@pytest.mark.parametrize("site", ["http"], indirect=True)  # over a socket no answer is the answer
+async def test_a_store_that_stalls_is_no_acknowledgement_and_the_next_try_is_stored_once(
+    site: Site,
+) -> None:
+    site.stalls = 1
+    with capture_logs():  # a traceback in colour takes seconds
+        stalled = await sending("app_mention")(site.line)
+    assert not stalled.ok
+    assert stalled.seconds < LIMIT
+    again = await sending("app_mention")(site.line)
+    assert again.ok
     assert len(site.stored) == 1
 
 
