@@ -125,7 +125,10 @@ def open_slack(
     workspaces = ManyWorkspaces(config, notes) if config.many else OneWorkspace(SlackClient(config))
     front = HouseFront(store=store, in_force=in_force)
     tickets = settings.linear is not None
-    return SlackChannel(config, front=front, workspaces=workspaces, notes=notes, tickets=tickets)
+    return SlackChannel(
+        config, front=front, workspaces=workspaces, notes=notes, tickets=tickets,
+        pictures=HandIns(settings.data_dir),
+    )  # fmt: skip
 
 
 def open_linear(settings: Settings, store: Store) -> LinearChannel | None:

@@ -284,6 +284,20 @@ async def test_after_redis_lost_its_data_everything_is_told_again(site: Site, re
     assert site.container.prompts == []
 
 
+async def test_pictures_of_the_request_reach_the_agent_with_it(site: Site) -> None:
+    there, gone = "a" * 64, "b" * 64
+    site.serve.pictures[there] = b"pixels"
+    site.container.sees = True
+    pictures = [{"name": name, "kind": "image/png"} for name in (there, gone)]
+    launch = await site.launch(a_launch(agent="mender", pictures=pictures))
+    await followed(site, site.live(launch.run))
+    sent = [line["msg"] for line in site.serve.transcript(RUN) if "msg" in line]
+    [prompt] = [msg["params"]["prompt"] for msg in sent if msg.get("method") == "session/prompt"]
+    images = [block for block in prompt if block["type"] == "image"]
+    assert images == [{"type": "image", "data": "cGl4ZWxz", "mimeType": "image/png"}]
+    await nothing_is_left(site)
+
+
 async def test_stop_ends_an_agent_that_does_not_answer(site: Site) -> None:
     await site.launch()
     site.container.hangs = {"session/prompt"}
