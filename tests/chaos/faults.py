@@ -24,6 +24,8 @@ LINEAR = (
 )  # fmt: skip
 FLUSH_AT = 3
 """Which of the faults is the loss of everything that Redis holds."""
+DOCKERD_TIMES = 2
+"""What a task may lose: it ends with its third attempt."""
 KEEPER_SECONDS = 0.5
 
 
@@ -56,7 +58,8 @@ class Nemesis:
             "redis",
         ]
         kinds += ["postgres"] if site.postgres else []
-        return kinds + (["dockerd"] if site.dockerd else [])
+        may = site.dockerd and self.done["dockerd"] < DOCKERD_TIMES
+        return kinds + (["dockerd"] if may else [])
 
     async def end(self, *loops: asyncio.Task[None]) -> None:
         """Between two deaths: what was killed is there again."""
