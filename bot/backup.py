@@ -25,7 +25,7 @@ from bot.store.engine import Store
 
 DATABASE: Final = "errand.db"
 POLICY: Final = "policy.yml"
-FOLDERS: Final = ("bundles", "transcripts", "audit", "forge")
+FOLDERS: Final = ("bundles", "transcripts", "pictures", "audit", "forge")
 FILES: Final = ("worker.token", "vault.key")
 
 

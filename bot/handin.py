@@ -1,6 +1,7 @@
-"""What workers hand in: bundles and transcripts, as files in the data directory."""
+"""What workers hand in, bundles and transcripts, and pictures that they fetch: files in the data directory."""
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runner.protocol import RunKey
 
+PICTURES = "pictures"
 MAX_BUNDLE_BYTES = 512 * 2**20
 MAX_TRANSCRIPT_BYTES = 64 * 2**20
 
@@ -63,6 +65,19 @@ class HandIns:
 
     async def keep_transcript(self, run: RunKey, body: AsyncIterator[bytes]) -> None:
         await _write(self.transcript(run), body, limit=self.max_transcript_bytes)
+
+    async def keep_picture(self, content: bytes) -> str:
+        """One that came with a request; its name."""
+        name = hashlib.sha256(content).hexdigest()
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield content
+
+        await _write(self.picture(name), whole(), limit=len(content))
+        return name
+
+    def picture(self, name: str) -> Path:
+        return self.root / PICTURES / name
 
     def hand_in(self, run: RunKey) -> HandIn:
         """What was handed in.

@@ -4,6 +4,7 @@ from bot.store.rows import TaskRow
 from policies.hosts import EgressRule
 from policies.model import Grant
 from runner.agents.catalogue import CATALOGUE
+from runner.pictures import Picture
 from runner.protocol import Launch, PublishLimits, RunKey, RunLimits
 
 
@@ -13,6 +14,7 @@ def launch_of(
     installation: str,
     base_branch: str,
     opened: tuple[EgressRule, ...] = (),
+    pictures: tuple[Picture, ...] = (),
     kept: bool = False,
     spent_usd: float = 0.0,
 ) -> Launch:
@@ -33,6 +35,7 @@ def launch_of(
         kept=kept,
         title=task.title,
         prompt=task.prompt,
+        pictures=pictures,
         context=task.context,
         guidance=task.guidance,
         agent=grant.agent,

@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from bot import auditfiles
+from bot.handin import PICTURES
 from bot.intake import utc_now
 from bot.metrics import Metrics
 from bot.settings import RetentionSettings
@@ -103,7 +104,9 @@ class Retention:
             await asyncio.sleep(self.pause_seconds)
 
     async def _transcripts(self, before: datetime) -> int:
-        return await asyncio.to_thread(_unlink_older, self.data_dir / "transcripts", before)
+        """And the pictures that runs were given."""
+        folders = [self.data_dir / name for name in ("transcripts", PICTURES)]
+        return sum([await asyncio.to_thread(_unlink_older, folder, before) for folder in folders])
 
     async def _bundles(self, before: datetime) -> int:
         return await asyncio.to_thread(_unlink_older, self.data_dir / "bundles", before)

@@ -11,6 +11,7 @@ from bot.answers import Answers
 from bot.asks import about, to_start
 from bot.mirrors import Mirrors
 from bot.pages import PageLinks
+from bot.pictures import note_pictures
 from bot.places import chosen_for
 from bot.record import record
 from bot.said import introduce, mark, show_card, whereabouts
@@ -93,6 +94,7 @@ class Starts:
                 if inbound.conversation not in await whereabouts(tx, task):
                     changes["conversation"] = inbound.conversation
                 by, now = inbound.author, self.answers.now
+                await note_pictures(tx, task.id, task.round + 1, inbound.pictures)
                 await begin_round(tx, task, changes, by=by, why=grant.rule, now=now)
             case Refusal() as refusal:
                 await self.answers.refuse(tx, inbound, refusal, action="follow_up", task=task.id)
@@ -124,6 +126,7 @@ class Starts:
         )
         if not await tasks.insert(tx, task):
             return
+        await note_pictures(tx, task.id, task.round, inbound.pictures)
         if request.branch and task.branch != request.branch:
             text = f"I work on {task.branch}: `branch=` takes a name like team/fix-login, in small letters."
             await self.answers.tell(tx, inbound, text, task=task.id)

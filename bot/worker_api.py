@@ -1,5 +1,6 @@
 """The HTTP API that workers use: what to run, how to read the repository, and where to hand in."""
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from bot.broker import Broker
 from bot.handin import HandIn, HandIns, TooLargeError
 from bot.kept import is_kept
 from bot.launch import launch_of
+from bot.pictures import pictures_of
 from bot.progress import spent_in
 from bot.states import IN_SANDBOX
 from bot.store import approvals, runs, tasks
@@ -47,6 +49,7 @@ class WorkerApi:
     def routes(self) -> APIRouter:
         router = APIRouter(prefix="/worker/runs/{task}/{fence}", include_in_schema=False)
         router.get("")(self.launch)
+        router.get("/pictures/{name}", response_class=Response)(self.picture)
         router.post("/access")(self.access)
         router.post("/command")(self.command)
         router.put("/bundle", status_code=204, response_class=Response)(self.bundle)
@@ -60,6 +63,7 @@ class WorkerApi:
         async with self.store.read() as conn:
             kept = await is_kept(conn, row)
             before = [r for r in await runs.of_task(conn, row.id) if r.fence < row.fence]
+            pictures = await pictures_of(conn, row)
             rulings = await approvals.in_force(
                 conn, repo=row.repo, task=row.id, now=datetime.now(UTC)
             )
@@ -68,9 +72,23 @@ class WorkerApi:
             installation=self.installation,
             base_branch=base,
             opened=opened(rulings),
+            pictures=pictures,
             kept=kept,
             spent_usd=spent_in(row.round, before),
         )
+
+    async def picture(
+        self, task: str, fence: int, name: str, authorization: Authorization = ""
+    ) -> Response:
+        """One that came with the request; empty if it is there no more."""
+        row = await self._current(task, fence, authorization)
+        async with self.store.read() as conn:
+            known = {picture.name for picture in await pictures_of(conn, row)}
+        path = self.handed_in.picture(name) if name in known else None
+        if path is None or not path.is_file():
+            return Response(status_code=204)
+        content = await asyncio.to_thread(path.read_bytes)
+        return Response(content, media_type="application/octet-stream")
 
     async def access(
         self, task: str, fence: int, repo: str | None = None, authorization: Authorization = ""

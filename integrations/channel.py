@@ -37,6 +37,16 @@ class Conversation(_Value):
         return f"{self.channel}:{self.place}"
 
 
+PictureKind = Literal["image/png", "image/jpeg", "image/gif", "image/webp"]
+
+
+class Picture(_Value):
+    """One that came with what was said; kept already."""
+
+    name: str
+    kind: PictureKind
+
+
 class Suggestion(_Value):
     """A repository that the channel thinks is meant."""
 
@@ -89,6 +99,8 @@ class Inbound(_Value):
     """A title that the request has of its own (a ticket's): then the text is a request, whatever single word it is."""
     context: str = ""
     """What others wrote around it: data for the agent, and labelled so."""
+    pictures: tuple[Picture, ...] = ()
+    """For an agent that can see; `context` names them too."""
     guidance: str = ""
     """Rules that the owners of the place set for agents."""
     topics: tuple[str, ...] = ()

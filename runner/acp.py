@@ -4,10 +4,11 @@ State is a fold over what the agent wrote, so that whoever reads the same transc
 agent neither files nor terminals: it has its own, inside its container.
 """
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from acp import schema
@@ -16,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from runner.errors import AgentProtocolError
 from runner.forms import Form, Request, UnfitFormError, form_of
+from runner.pictures import Shown
 from runner.protocol import (
     Plan,
     PlanEntry,
@@ -26,8 +28,8 @@ from runner.protocol import (
     ToolCall,
     Usage,
 )
+from runner.spoken import Words
 
-SAID_CHARACTERS: Final = 12_000
 OUTPUT_CHARACTERS: Final = 4_000
 TITLE_CHARACTERS: Final = 300
 REMEMBERED_TOOLS: Final = 500
@@ -104,35 +106,17 @@ Outcome = (
 )
 
 
-@dataclass(slots=True)
-class _Words:
-    """Chunks of one message of the agent."""
-
-    parts: list[str] = field(default_factory=list)
-    size: int = 0
-    message_id: str | None = None
-
-    def add(self, text: str) -> None:
-        if self.size <= SAID_CHARACTERS:
-            self.parts.append(text[: SAID_CHARACTERS + 1 - self.size])
-        self.size += len(text)
-
-    def take(self) -> list[Said]:
-        text = "".join(self.parts).strip()
-        self.parts, self.size, self.message_id = [], 0, None
-        if len(text) > SAID_CHARACTERS:
-            text = text[: SAID_CHARACTERS - 1] + "…"
-        return [Said(text=text)] if text else []
-
-
 class AcpClient:
     """One connection with one session. Requests have the ids 1, 2, 3, … in the order they were made."""
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: Sequence[Shown] = ()) -> None:
+        """`pictures` go with the first prompt, to an agent that can see."""
+        self._pictures = pictures
+        self._sees = False
         self._asked: dict[int, str] = {}
         self._count = 0
         self._session_id = ""
-        self._words = _Words()
+        self._words = Words()
         self._tools: dict[str, ToolCall] = {}
         self._usage = Usage()
         self._cancelled = False
@@ -157,6 +141,8 @@ class AcpClient:
 
     def prompt(self, texts: Sequence[str]) -> Message:
         blocks: list[Any] = [schema.TextContentBlock(type="text", text=text) for text in texts]
+        shown, self._pictures = self._pictures if self._sees else (), ()
+        blocks += [_image(picture) for picture in shown]
         request = schema.PromptRequest(session_id=self._session_id, prompt=blocks)
         return self._request("session/prompt", request)
 
@@ -222,6 +208,8 @@ class AcpClient:
             answer = _parse(schema.InitializeResponse, result)
             if answer.protocol_version != PROTOCOL_VERSION:
                 raise AgentProtocolError(f"the agent speaks version {answer.protocol_version}")
+            offered = answer.agent_capabilities and answer.agent_capabilities.prompt_capabilities
+            self._sees = bool(offered and offered.image)
             return [Initialized()]
         if method == "session/new":
             self._session_id = _parse(schema.NewSessionResponse, result).session_id
@@ -368,6 +356,11 @@ def _consent(options: Sequence[schema.PermissionOption], *, cancelled: bool) -> 
         return {"outcome": "cancelled"}
     best = min(options, key=lambda option: _CONSENT.index(option.kind))
     return {"outcome": "selected", "optionId": best.option_id}
+
+
+def _image(picture: Shown) -> schema.ImageContentBlock:
+    data = base64.b64encode(picture.content).decode()
+    return schema.ImageContentBlock(type="image", data=data, mime_type=picture.kind)
 
 
 def _plan(update: schema.AgentPlanUpdate) -> Plan:

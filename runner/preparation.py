@@ -4,6 +4,7 @@ from policies.hosts import open_profiles
 from runner import repo_settings
 from runner.guard import check_connections, open_ports
 from runner.narration import Narration
+from runner.pictures import Shown
 from runner.protocol import Launch, RunKey
 from runner.rundir import Prepared, RunDir
 from runner.sandbox import Sandbox, SandboxSpec, stricter
@@ -37,6 +38,10 @@ class Preparation:
         checkout = await station.mirrors.refresh(launch, access)
         for read in launch.reads:
             await station.mirrors.fetch(read, await station.serve.access(self._run, read.repo))
+        for picture in launch.pictures:
+            content = await station.serve.picture(self._run, picture.name)
+            if content is not None:
+                self._files.keep_picture(picture.name, content)
         settings = repo_settings.parse(checkout.settings)
         agent = repo_settings.choose_agent(launch, settings, station.catalogue)
         check_connections(launch, agent, secrets=station.secrets)
@@ -75,11 +80,17 @@ class Preparation:
 
     def narration(self, launch: Launch, prepared: Prepared) -> Narration:
         """A new one, that has heard nothing."""
+        pictures = tuple(
+            Shown(kind=picture.kind, content=content)
+            for picture in launch.pictures
+            if (content := self._files.picture(picture.name)) is not None
+        )
         session = Session(
             launch=launch,
             settings=prepared.settings,
             agent=self._station.catalogue[prepared.agent],
             base_commit=prepared.base_commit,
             start_commit=prepared.start_commit,
+            pictures=pictures,
         )
         return Narration(self._run, session)

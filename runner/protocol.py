@@ -10,6 +10,7 @@ from typing_extensions import override
 from policies.connection_model import GrantedConnection, GrantedTcp
 from policies.hosts import EgressRule
 from policies.model import RepoRead
+from runner.pictures import Picture
 
 
 class _Value(BaseModel):
@@ -71,6 +72,7 @@ class Launch(_Value):
     """With `resume`: the branch holds what was kept of stopped work, and is handed in with what comes."""
     title: str
     prompt: str
+    pictures: tuple[Picture, ...] = ()
     context: str = ""
     """What others wrote around the request: data, and labelled so for the agent."""
     guidance: str = ""

@@ -88,6 +88,20 @@ class RunDir:
     def file(self, name: Literal["transcript", "bundle"]) -> Path:
         return self.path / name
 
+    def keep_picture(self, name: str, content: bytes) -> None:
+        self._make()
+        draft = self.path / "picture.draft"
+        with _private(draft) as file:
+            file.write(content)
+        draft.replace(self._picture(name))
+
+    def picture(self, name: str) -> bytes | None:
+        path = self._picture(name)
+        return path.read_bytes() if path.exists() else None
+
+    def _picture(self, name: str) -> Path:
+        return self.path / f"picture-{name}"
+
     def packed_transcript(self) -> Path:
         """The transcript, gzipped; empty if there is none."""
         packed = self.path / "transcript.gz"

@@ -68,6 +68,10 @@ class ServeClient:
         answer = await self._ask("POST", f"{_path(run)}/command", body=asked.model_dump_json())
         return _read(Answered, answer)
 
+    async def picture(self, run: RunKey, name: str) -> bytes | None:
+        """One that came with the request; None if `serve` has it no more."""
+        return (await self._ask("GET", f"{_path(run)}/pictures/{name}")).content or None
+
     async def put_bundle(self, run: RunKey, bundle: Path, *, head: str, base: str) -> None:
         await self._put(f"{_path(run)}/bundle", bundle, params={"head": head, "base": base})
 

@@ -4,7 +4,7 @@ The same transcript gives the same events, the same pending lines and the same v
 often: that is what lets a new worker go on where a killed one stood.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -12,6 +12,7 @@ from runner import steps
 from runner.acp import AcpClient, Initialized, Message, Outcome, Refused, SessionOpened, TurnEnded
 from runner.agents.catalogue import AgentEntry
 from runner.errors import AgentProtocolError
+from runner.pictures import Shown
 from runner.protocol import CommandSeen, EventRecord, Finished, Launch, RepoSettings, StepStatus
 from runner.report import DETAIL_CHARACTERS, Report
 from runner.sandbox import Line
@@ -40,6 +41,7 @@ class Session:
         agent: AgentEntry,
         base_commit: str,
         start_commit: str = "",
+        pictures: Sequence[Shown] = (),
     ) -> None:
         self.stopping = False
         self.fatal = ""
@@ -49,7 +51,7 @@ class Session:
         self._agent = agent
         self._base = base_commit
         self._start = start_commit or base_commit
-        self._acp = AcpClient()
+        self._acp = AcpClient(pictures)
         self._pending: dict[str, Outgoing] = {}
         self._report = Report()
         self._exec = ""
@@ -57,8 +59,7 @@ class Session:
         self._agent_gone = False
         self._turns = 0
         self._steers: list[str] = []
-        self._repairs = 0
-        self._refused_before = False
+        self._repairs, self._refused_before = 0, False
         self._head = ""
 
     @property

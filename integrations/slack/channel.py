@@ -13,6 +13,7 @@ from integrations.channel import Conversation, Final, Inbound, Mark, Opening, Re
 from integrations.errors import IntegrationError, RateLimitedError, RejectedError
 from integrations.front import Front
 from integrations.notes import Notes
+from integrations.pictures import Pictures
 from integrations.slack.arrivals import Arrivals
 from integrations.slack.catchup import CatchUp
 from integrations.slack.checkup import problems_of
@@ -57,17 +58,20 @@ class SlackChannel:
         front: Front,
         workspaces: Workspaces,
         notes: Notes | None = None,
+        pictures: Pictures | None = None,
         tickets: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tickets`: somewhere else a ticket can be made of what is asked for here.
 
-        Without `notes` it can't be known what was missed, and nothing is looked for.
+        Without `notes` it can't be known what was missed, and nothing is looked for; without `pictures` they are
+        named only.
         """
         self._config = config
         self._front = front
         self._workspaces = workspaces
         self._notes = notes
+        self._pictures = pictures
         self._tickets = tickets
         self._caller = SlackClient(config)
         """Asks for Socket Mode's addresses, for which the app itself has a token."""
@@ -82,7 +86,7 @@ class SlackChannel:
 
     async def complete(self, inbound: Inbound) -> Inbound:
         client = await self._workspaces.client(inbound.conversation.team)
-        return await completed(client, inbound)
+        return await completed(client, inbound, self._pictures)
 
     async def open(self, where: Conversation, opening: Opening, *, key: str) -> Conversation:
         if where.thread:

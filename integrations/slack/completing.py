@@ -6,9 +6,10 @@ import structlog
 
 from integrations.channel import Inbound
 from integrations.errors import IntegrationError, RejectedError
+from integrations.pictures import Pictures
 from integrations.slack.client import SlackClient
 from integrations.slack.context import background, said_before
-from integrations.slack.files import texts_of
+from integrations.slack.files import pictures_of, texts_of
 from integrations.slack.identity import Identity
 from integrations.slack.interactions import Note
 from integrations.slack.links import permalink
@@ -34,7 +35,9 @@ CLOSED = frozenset(
 """Where we can't speak: the answer goes to who asked, directly."""
 
 
-async def completed(client: SlackClient, inbound: Inbound) -> Inbound:
+async def completed(
+    client: SlackClient, inbound: Inbound, pictures: Pictures | None = None
+) -> Inbound:
     """Safe twice: what it posts it looks for first."""
     user = inbound.author.removeprefix("slack:")
     bot = await client.identity()
@@ -46,9 +49,9 @@ async def completed(client: SlackClient, inbound: Inbound) -> Inbound:
         case Note.ROOT:
             return await _begun(client, bot, inbound, user)
         case Note.REACTION:
-            return await _reacted(client, bot, inbound)
+            return await _reacted(client, bot, inbound, pictures)
         case Note.THREAD | Note.ALONE:
-            return await _around_or_apart(client, bot, inbound, user)
+            return await _around_or_apart(client, bot, inbound, user, pictures)
         case _:
             return inbound
 
@@ -98,7 +101,9 @@ async def post_once(
     )
 
 
-async def _reacted(client: SlackClient, bot: Identity, inbound: Inbound) -> Inbound:
+async def _reacted(
+    client: SlackClient, bot: Identity, inbound: Inbound, pictures: Pictures | None
+) -> Inbound:
     """A reaction knows its message only: the thread is that message's, and so are the words of a request."""
     message = await client.message(channel=inbound.conversation.place, ts=inbound.message_id)
     if message is None:
@@ -117,15 +122,15 @@ async def _reacted(client: SlackClient, bot: Identity, inbound: Inbound) -> Inbo
         changes["link"] = permalink(
             bot, place=conversation.place, ts=message.ts, thread=message.thread
         )
-    return await _told_around(client, bot, inbound.model_copy(update=changes))
+    return await _told_around(client, bot, inbound.model_copy(update=changes), pictures)
 
 
 async def _around_or_apart(
-    client: SlackClient, bot: Identity, inbound: Inbound, user: str
+    client: SlackClient, bot: Identity, inbound: Inbound, user: str, pictures: Pictures | None
 ) -> Inbound:
     """A shortcut works where the bot is no member: then it goes on in direct messages."""
     try:
-        return await _told_around(client, bot, inbound)
+        return await _told_around(client, bot, inbound, pictures)
     except RejectedError as error:
         if inbound.note != Note.ALONE or error.code not in CLOSED:
             raise
@@ -133,7 +138,9 @@ async def _around_or_apart(
     return await _begun(client, bot, inbound.model_copy(update={"conversation": elsewhere}), user)
 
 
-async def _told_around(client: SlackClient, bot: Identity, inbound: Inbound) -> Inbound:
+async def _told_around(
+    client: SlackClient, bot: Identity, inbound: Inbound, pictures: Pictures | None
+) -> Inbound:
     where, at = inbound.conversation, inbound.message_id
     thread = [m async for m in client.replies(channel=where.place, thread=where.thread)]
     own = next((message for message in thread if message.ts == at), None)
@@ -142,10 +149,14 @@ async def _told_around(client: SlackClient, bot: Identity, inbound: Inbound) -> 
     if not inbound.addressed:
         before = []  # each reply is word to the agent by itself
     names = await _names(client, before, own)
-    files = [*(f for m in before for f in m.files), *(own.files if own and not alone else ())]
-    texts = await texts_of(client, files)
-    text = background(before, None if alone else own, names=names, files=texts)
-    return inbound.model_copy(update={"context": text})
+    mine = own.files if own and not alone else ()
+    theirs = [file for message in before for file in message.files]
+    texts = await texts_of(client, [*theirs, *mine])
+    seen = await pictures_of(client, [*mine, *theirs], pictures) if pictures else {}
+    text = background(
+        before, None if alone else own, names=names, files=texts, pictures=seen.keys()
+    )
+    return inbound.model_copy(update={"context": text, "pictures": tuple(seen.values())})
 
 
 async def _names(client: SlackClient, before: list[Message], own: Message | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What was said around a request becomes background for the agent: pure, and never longer than it may be."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
 from integrations.slack.messages import File, Message
@@ -11,6 +12,7 @@ TOTAL = 12_000
 """Characters of background in one request."""
 MESSAGE = 3_000
 FILE = 6_000
+NONE: frozenset[str] = frozenset()
 PLAIN_SUBTYPES = frozenset({"", "file_share", "thread_broadcast"})
 """Messages that a person has written; every other subtype is Slack's own account of something."""
 
@@ -41,18 +43,20 @@ def _human(message: Message) -> bool:
 
 def background(
     messages: Sequence[Message], own: Message | None, *, names: Mapping[str, str],
-    files: Mapping[str, str],
+    files: Mapping[str, str], pictures: AbstractSet[str] = NONE,
 ) -> str:  # fmt: skip
     """The messages, what the request itself quotes and has attached; the newest is kept where room is short.
 
-    `names` by user id; `files` the texts by file id, for those that could be read.
+    `names` by user id; `files` the texts by file id, for those that could be read; `pictures` go along by
+    themselves.
     """
     parts = [_entry(message, names) for message in messages]
     attached = [file for message in messages for file in message.files]
     if own is not None:
         parts += [_quote(q.author, q.text, q.link, names) for q in own.quoted]
         attached += own.files
-    return _within(parts, [_attachment(file, files.get(file.id)) for file in attached])
+    named = [_attachment(f, files.get(f.id), goes_along=f.id in pictures) for f in attached]
+    return _within(parts, named)
 
 
 def _entry(message: Message, names: Mapping[str, str]) -> str:
@@ -67,8 +71,10 @@ def _quote(author: str, text: str, link: str, names: Mapping[str, str]) -> str:
     return f"Forwarded, by {_name(author, names)}{source}:\n{_cut(plain(text).strip(), MESSAGE)}"
 
 
-def _attachment(file: File, text: str | None) -> str:
+def _attachment(file: File, text: str | None, *, goes_along: bool) -> str:
     head = f"Attached: {one_line(file.name)} ({file.kind or 'unknown kind'}, {file.size} bytes)"
+    if goes_along:
+        return f"{head}; it goes along as an image, for an agent that can see."
     if text is None:
         return f"{head}; it is not given here, for it is no text, too long, or could not be had."
     return f"{head}:\n{_cut(text, FILE)}"

@@ -83,6 +83,8 @@ class AgentContainer:
     hangs: set[str] = field(default_factory=set)
     """Methods and steps that get no answer; `turn` for one that begins and does not end."""
     stop_reason: str = "end_turn"
+    sees: bool = False
+    """It takes pictures."""
     prompts: list[str] = field(default_factory=list)
 
     def __call__(self, key: str, to: str, msg: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
@@ -110,7 +112,8 @@ class AgentContainer:
             return []
         match method:
             case "initialize":
-                return [answer(msg, {"protocolVersion": 1})]
+                offered = {"promptCapabilities": {"image": self.sees}}
+                return [answer(msg, {"protocolVersion": 1, "agentCapabilities": offered})]
             case "session/new":
                 return [answer(msg, {"sessionId": "s1"})]
             case "session/prompt":

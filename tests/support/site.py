@@ -28,7 +28,9 @@ from tests.support.valkey import set_fields
 
 ANSWER = Answered(verdict="allow", status=0, stdout="Fix the login test")
 WAIT_SECONDS = 20.0
-SWIFT = Pace(renew=0.05, poll=0.01, grace=0.2, keep=0.5, guard=5.0, beat=0.05, sweep=0.05)
+SWIFT = Pace(
+    renew=0.05, poll=0.01, grace=0.2, keep=0.5, guard=5.0, beat=0.05, sweep=0.05, outage=5.0
+)
 IMAGES = {"default": "errand/agent:1"}
 
 
@@ -52,6 +54,7 @@ class FakeServe:
     outages: int = 0
     """So many requests are answered with 503."""
     commands: list[Asked] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
     bundles: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     transcripts: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -85,6 +88,9 @@ class FakeServe:
             case "/command":
                 self.commands.append(Asked.model_validate_json(request.content))
                 return httpx.Response(200, text=ANSWER.model_dump_json())
+            case _ if rest.startswith("/pictures/"):
+                content = self.pictures.get(rest.removeprefix("/pictures/"), b"")
+                return httpx.Response(200 if content else 204, content=content)
             case "/bundle":
                 self.bundles.append((run, dict(request.url.params), request.content))
             case _:

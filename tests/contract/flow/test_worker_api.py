@@ -14,11 +14,13 @@ from bot.branches import Branches
 from bot.broker import Broker
 from bot.dispatch import _new_run
 from bot.handin import HandIn, HandIns
+from bot.pictures import note_pictures, pictures_of
 from bot.progress import View
 from bot.states import TaskState
 from bot.store import runs
 from bot.web import create_app
 from bot.worker_api import WorkerApi
+from integrations.channel import Picture
 from integrations.errors import RejectedError, UnavailableError
 from integrations.forge import GitAccess
 from integrations.testing_forge import FakeForge, FakeReading, FakeRepo
@@ -77,6 +79,7 @@ async def api(office: Office, tmp_path: Path) -> AsyncIterator[Desk]:
 
 ROUTES = [
     ("GET", ""),
+    ("GET", f"/pictures/{'a' * 64}"),
     ("POST", "/access"),
     ("PUT", f"/bundle?base={BASE}&head={HEAD}"),
     ("PUT", "/transcript"),
@@ -129,6 +132,36 @@ async def test_a_launch_says_what_to_run(api: Desk) -> None:
     assert (launch.run, launch.repo, launch.branch) == (api.run, "acme/web", task.branch)
     assert (launch.agent, launch.base_branch, launch.resume) == ("script", "main", False)
     assert launch.prompt == task.prompt
+
+
+async def test_pictures_of_the_request_can_be_had_by_name(api: Desk) -> None:
+    mine = await api.handed_in.keep_picture(b"a picture")
+    another = await api.handed_in.keep_picture(b"of somebody else")
+    async with api.office.store.begin() as tx:
+        await note_pictures(tx, api.run.task, 1, [Picture(name=mine, kind="image/png")])
+    launch = Launch.model_validate_json(
+        (await api.client.get(api.path(), headers=api.headers)).content
+    )
+    assert [(p.name, p.kind) for p in launch.pictures] == [(mine, "image/png")]
+    found = await api.client.get(api.path(f"/pictures/{mine}"), headers=api.headers)
+    assert (found.status_code, found.content) == (200, b"a picture")
+    other = await api.client.get(api.path(f"/pictures/{another}"), headers=api.headers)
+    assert (other.status_code, other.content) == (204, b"")
+    api.handed_in.picture(mine).unlink()
+    gone = await api.client.get(api.path(f"/pictures/{mine}"), headers=api.headers)
+    assert gone.status_code == 204
+
+
+async def test_a_picture_comes_with_the_round_that_it_was_sent_with(api: Desk) -> None:
+    picture = Picture(name="b" * 64, kind="image/png")
+    await api.office.put(TaskState.SUCCEEDED, fence=1)
+    inbound = api.office.inbound("and so").model_copy(update={"pictures": (picture,)})
+    await api.office.intake.receive(inbound)
+    await api.office.desk.work_off()
+    task = await api.office.task()
+    async with api.office.store.read() as conn:
+        assert [p.name for p in await pictures_of(conn, task)] == [picture.name]
+        assert await pictures_of(conn, task.model_copy(update={"round": 1})) == ()
 
 
 async def test_a_further_attempt_knows_what_the_round_has_spent(api: Desk) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from integrations.channel import Conversation, Final, Inbound
+from integrations.slack.files import MAX_PICTURES, MAX_PICTURES_BYTES
 from tests.contract.slack.conftest import Site
 from tests.support.slack_api import Fault
 from tests.support.slack_payloads import payload
@@ -119,6 +120,54 @@ async def test_a_request_in_a_thread_brings_what_was_said_there(site: Site) -> N
     ):
         assert fact in whole.context
     assert whole.standing == ""
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100
+
+
+class Kept:
+    """Where pictures are kept, in memory."""
+
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+
+    async def keep_picture(self, content: bytes) -> str:
+        self.contents.append(content)
+        return f"{len(self.contents):064x}"
+
+
+def attached(site: Site, name: str, kind: str, content: bytes) -> dict[str, object]:
+    site.api.files[name] = (kind, content)
+    address = site.api.url.replace("/api/", f"/files/{name}")
+    return {"id": name, "name": name, "mimetype": kind, "size": len(content), "url_private_download": address}  # fmt: skip
+
+
+async def test_pictures_of_a_request_are_kept_for_the_agent(site: Site) -> None:
+    kept = Kept()
+    site.channel._pictures = kept
+    files = [
+        attached(site, "a.png", "image/png", PNG),
+        attached(site, "b.png", "image/png", b"<svg/>"),
+        attached(site, "c.png", "image/png", PNG + b"x" * MAX_PICTURES_BYTES),
+        *(attached(site, f"d{n}.gif", "image/gif", b"GIF89a") for n in range(MAX_PICTURES)),
+    ]
+    root = site.api.say("C0WEB", "<@U0ERRAND> fix it", user="U0DANA", files=files)
+    whole = await site.completed(
+        await heard(site, payload("app_mention", ts=root, files=[{"id": "F1"}]))
+    )
+
+    assert kept.contents == [PNG, *[b"GIF89a"] * (MAX_PICTURES - 1)]
+    assert [p.kind for p in whole.pictures] == ["image/png", *["image/gif"] * (MAX_PICTURES - 1)]
+    lines = [line for line in whole.context.splitlines() if line.startswith("Attached")]
+    assert [("goes along" in line) for line in lines] == [
+        True,
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 async def test_files_of_elsewhere_are_not_fetched(site: Site) -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from runner.acp import (
     OUTPUT_CHARACTERS,
-    SAID_CHARACTERS,
     AcpClient,
     Initialized,
     Message,
@@ -18,6 +17,7 @@ from runner.acp import (
     TurnEnded,
 )
 from runner.errors import AgentProtocolError
+from runner.pictures import Shown
 from runner.protocol import (
     Plan,
     PlanEntry,
@@ -28,6 +28,7 @@ from runner.protocol import (
     ToolCall,
     Usage,
 )
+from runner.spoken import SAID_CHARACTERS
 from tests.support.agent_container import chunk, elicitation, update
 
 
@@ -142,6 +143,24 @@ def test_the_key_of_a_reply_tells_number_from_text_and_stays_short(client: AcpCl
     keys = [reply.key for reply in replies if isinstance(reply, Message)]
     assert len(set(keys)) == 3
     assert max(map(len, keys)) <= 200
+
+
+def prompted(*, sees: bool) -> list[dict[str, Any]]:
+    """The blocks of the first prompt and of a second one."""
+    client = AcpClient([Shown(kind="image/png", content=b"\x89PNG")])
+    client.initialize()
+    offered = {"protocolVersion": 1, "agentCapabilities": {"promptCapabilities": {"image": sees}}}
+    client.feed({"jsonrpc": "2.0", "id": 1, "result": offered})
+    client.new_session("/workspace")
+    client.feed({"jsonrpc": "2.0", "id": 2, "result": {"sessionId": "s1"}})
+    return [b for _ in range(2) for b in client.prompt(["fix it"]).msg["params"]["prompt"]]
+
+
+def test_pictures_go_with_the_first_prompt_to_an_agent_that_can_see() -> None:
+    text = {"type": "text", "text": "fix it"}
+    picture = {"type": "image", "data": "iVBORw==", "mimeType": "image/png"}
+    assert prompted(sees=True) == [text, picture, text]
+    assert prompted(sees=False) == [text, text]
 
 
 def test_we_offer_to_ask_people() -> None:

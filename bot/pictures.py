@@ -1,0 +1,31 @@
+"""Which pictures came with the request of a round."""
+
+from collections.abc import Sequence
+
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.store import cursors
+from bot.store.rows import TaskRow
+from integrations.channel import Picture
+from runner.pictures import Picture as Given
+
+_pictures: TypeAdapter[tuple[Given, ...]] = TypeAdapter(tuple[Given, ...])
+
+
+async def note_pictures(
+    tx: AsyncConnection, task: str, round_: int, pictures: Sequence[Picture]
+) -> None:
+    if pictures:
+        given = tuple(Given(name=p.name, kind=p.kind) for p in pictures)
+        await cursors.put(tx, _key(task, round_), _pictures.dump_json(given).decode())
+
+
+async def pictures_of(conn: AsyncConnection, task: TaskRow) -> tuple[Given, ...]:
+    """Those of the task's current round."""
+    noted = await cursors.get(conn, _key(task.id, task.round))
+    return _pictures.validate_json(noted) if noted else ()
+
+
+def _key(task: str, round_: int) -> str:
+    return f"pictures:{task}:{round_}"
