@@ -23,7 +23,8 @@ from tests.support.installation import until
 
 EVERY_SECONDS = (0.0, 1.5)
 """Between two requests."""
-CLEAN_SECONDS = 20.0
+CLEAN_SECONDS = 90.0
+"""What could not be removed while Docker was away is found by the next sweep of `work`."""
 PATIENCE_SECONDS = 240.0
 """How long nothing may move, once nothing is killed any more: longer than a lease and its grace."""
 
