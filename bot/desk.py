@@ -49,7 +49,7 @@ STEERABLE = frozenset({TaskState.QUEUED, TaskState.PUBLISHING, *IN_SANDBOX}) - {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """Turns stored deliveries into tasks and commands. Each delivery is one transaction."""
+    """Turns stored deliveries into tasks and commands. Each delivery is one transaction, of whichever `serve` is first."""
 
     store: Store
     in_force: InForce
@@ -116,6 +116,8 @@ class Desk:
     async def _take(self, row: InboxRow) -> None:
         try:
             async with self.store.begin() as tx:
+                if not await inbox.is_new(tx, row.id):
+                    return  # another `serve` was faster
                 led_somewhere = await self.handle(tx, row.inbound)
                 outcome: Literal["done", "ignored"] = "done" if led_somewhere else "ignored"
                 await inbox.finish(tx, row.id, state=outcome)

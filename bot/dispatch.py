@@ -147,6 +147,9 @@ class Dispatcher:
         name = await self._name(task)
         now = self.now()
         async with self.store.begin() as tx:
+            # Another `serve` may have begun something since we looked.
+            if not self._has_room(task, await tasks.in_states(tx, IN_SANDBOX)):
+                return None
             fence = max(task.fence + 1, await lowest_fence(tx))
             moved = await tasks.move(
                 tx,

@@ -1,11 +1,10 @@
 """The composition root of `serve`: settings become services, and what was opened is closed here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -20,6 +19,7 @@ from bot.bus import Bus
 from bot.completion import Completer
 from bot.desk import Desk
 from bot.dispatch import Dispatcher
+from bot.duty import Duty, Loop
 from bot.front import HouseFront
 from bot.handin import HandIns
 from bot.health import Health, Pulse
@@ -61,7 +61,6 @@ log = structlog.get_logger()
 RESTART_SECONDS = 1.0
 PUBLISH = "publish"
 """The part of the data directory that holds serve's own copies of repositories."""
-Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +262,7 @@ def _assemble(parts: _Opened) -> Services:
     retention = Retention(
         store=store, settings=settings.retention, data_dir=settings.data_dir, metrics=metrics
     )
-    pulse = Pulse(metrics=metrics)
+    pulse, duty = Pulse(metrics=metrics), Duty(store=store)
     policy_file = PolicyFile(path=settings.policy_file or DEFAULT, in_force=in_force, store=store)
     return Services(
         settings=settings,
@@ -278,8 +277,9 @@ def _assemble(parts: _Opened) -> Services:
         pulse=pulse,
         loops={
             "completion": completer.run, "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
-            "commands": dispatcher.run_commands, "apply": applier.run, "publish": publisher.run,
-            "outbox": outbox.run, "pulls": PullWatch(store=store, forges=forges).run, "retention": retention.run, "policy": policy_file.run,
+            "commands": dispatcher.run_commands, "outbox": outbox.run, "policy": policy_file.run, "duty": duty.run,
+            "apply": duty.only(applier.run), "publish": duty.only(publisher.run),
+            "pulls": duty.only(PullWatch(store=store, forges=forges).run), "retention": duty.only(retention.run),
         },
     )  # fmt: skip
 

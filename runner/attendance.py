@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 from pydantic import SecretStr
 
-from runner.errors import SandboxLostError
+from runner.errors import SandboxAwayError, SandboxLostError
 from runner.guard import allow_message, policy_message
 from runner.narration import COMMAND_KEY, POLICY_KEY, SETTLE_KEY, Narration
 from runner.outlet import Outlet
@@ -108,6 +108,8 @@ class Attendance:
         for out in fresh:
             try:
                 await self.sandbox.send("agent", key=out.key, to=out.to, msg=out.msg)
+            except SandboxAwayError:
+                raise
             except SandboxLostError:
                 # The transcript may end with the reason: read it to its end.
                 self._deaf = True
@@ -126,6 +128,8 @@ class Attendance:
             role, msg = _message(command)
             try:
                 await self.sandbox.send(role, key=key, to="init", msg=msg)
+            except SandboxAwayError:
+                raise
             except SandboxLostError:
                 return
             self._sent.add(key)
@@ -138,13 +142,18 @@ class Attendance:
             msg = {"do": "answer", "id": ident, **answered.model_dump(mode="json")}
             try:
                 await self.sandbox.send("gateway", key=f"answer:{ident}", to="init", msg=msg)
+            except SandboxAwayError:
+                raise
             except SandboxLostError:
                 return
 
     async def _guard(self) -> None:
-        # A gateway that has ended takes no policy, and its transcript says why it ended.
-        with contextlib.suppress(SandboxLostError):
+        try:
             await self._send_policy()
+        except SandboxAwayError:
+            raise
+        except SandboxLostError:
+            pass  # a gateway that has ended takes no policy, and its transcript says why it ended
         await self._watch("gateway")
 
     async def _watch(self, role: Role) -> None:

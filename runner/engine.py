@@ -11,7 +11,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from runner.errors import RunnerError, SandboxLostError, SandboxStartError
+from runner.errors import RunnerError, SandboxAwayError, SandboxLostError, SandboxStartError
 
 T = TypeVar("T")
 
@@ -65,11 +65,18 @@ class Engine:
 
 @contextlib.contextmanager
 def mapped(error: type[RunnerError]) -> Iterator[None]:
-    """Foreign exceptions become `error`, with a sentence for who can act on it."""
+    """Foreign exceptions become `error`, with a sentence for who can act on it; no answer is a `SandboxAwayError`."""
     try:
         yield
     except (DockerException, requests.RequestException, OSError) as exc:
-        raise error(sentence(exc)) from exc
+        raise (SandboxAwayError if _unanswered(exc) else error)(sentence(exc)) from exc
+
+
+def _unanswered(exc: Exception) -> bool:
+    # The package's root itself is what it raises where it finds no server.
+    return type(exc) is DockerException or isinstance(
+        exc, requests.ConnectionError | requests.Timeout
+    )
 
 
 def sentence(exc: Exception) -> str:

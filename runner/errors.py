@@ -3,6 +3,7 @@
 RunnerError
 ├── SandboxStartError      Docker or the image is at fault: another attempt, then the operator
 ├── SandboxLostError       the containers are gone: another attempt
+│   └── SandboxAwayError   Docker does not answer, and containers may live on: wait a while, then as the two above
 ├── NotEquippedError       this installation lacks what the run needs: the operator
 ├── WorkspaceError         the repository cannot be fetched or read: the requester or the operator
 ├── RepoSettingsError      `.errand.yml` is wrong: the repository's people
@@ -23,6 +24,10 @@ class SandboxStartError(RunnerError):
 
 class SandboxLostError(RunnerError):
     """A container that should be there is not."""
+
+
+class SandboxAwayError(SandboxLostError, SandboxStartError):
+    """Docker does not answer. Nobody knows what became of what was asked, nor of the containers."""
 
 
 class NotEquippedError(RunnerError):

@@ -34,6 +34,8 @@ class Pace:
     """What a gateway gets to take its policy, and to tell of a push."""
     beat: float = 5.0
     """Between two heartbeats of a host."""
+    outage: float = 120.0
+    """How long Docker may not answer before a run there counts as lost."""
     sweep: float = 60.0
     """Between two looks for what was left behind."""
 

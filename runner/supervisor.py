@@ -25,6 +25,7 @@ from runner.errors import (
     WorkspaceError,
 )
 from runner.lease import GONE, Claim, Standing
+from runner.outages import outlast
 from runner.outlet import Outlet
 from runner.preparation import Preparation
 from runner.protocol import Command, Event, EventRecord, Finished, Launch, Remark, RunKey, Started
@@ -210,7 +211,13 @@ class LiveRun:
 
     async def _run_to_end(self) -> Finished:
         try:
-            return await self._run()
+            over = await outlast(
+                self._run,
+                look=self._leftovers,
+                stopping=lambda: self._stopping,
+                pace=self._station.pace,
+            )
+            return over or Finished(outcome="stopped")
         except StaleRunError:
             raise
         except RunnerError as error:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from runner.errors import SandboxLostError, SandboxStartError
+from runner.errors import SandboxAwayError, SandboxLostError, SandboxStartError
 from runner.protocol import RunKey
 from runner.sandbox import Leftover, Line, Role, SandboxSpec
 
@@ -124,6 +124,8 @@ class MemoryBackend:
         """Each one lets the next `ensure` fail with this reason."""
         self.sent: list[tuple[RunKey, Role, str]] = []
         """Run, role and key of every `send`, repeated ones included."""
+        self.away = False
+        """Docker does not answer; its containers live on. Change it with `go_away` and `come_back`."""
         self.frozen: set[RunKey] = set()
         """Those that were set aside."""
         self._trios: dict[RunKey, _Trio] = {}
@@ -131,7 +133,23 @@ class MemoryBackend:
     def open(self, spec: SandboxSpec) -> "MemorySandbox":
         return MemorySandbox(self, spec)
 
+    def go_away(self) -> None:
+        """Whatever listens, hears of it."""
+        self.away = True
+        for trio in self._trios.values():
+            for container in trio.containers.values():
+                container.wake()
+
+    def come_back(self) -> None:
+        self.away = False
+
+    def answer(self) -> None:
+        """Raises SandboxAwayError while it is away."""
+        if self.away:
+            raise SandboxAwayError("Docker does not answer")
+
     async def leftovers(self, *, installation: str, host: str) -> list[Leftover]:
+        self.answer()
         return [
             Leftover(
                 run=run,
@@ -190,12 +208,14 @@ class MemoryBackend:
             container.end(137)
 
     def container(self, run: RunKey, role: Role) -> _Container:
+        self.answer()
         trio = self._trios.get(run)
         if trio is None or role not in trio.containers:
             raise SandboxLostError(f"there is no {role} container of run {run}")
         return trio.containers[role]
 
     def start_all(self, spec: SandboxSpec) -> None:
+        self.answer()
         if self.start_failures:
             raise SandboxStartError(self.start_failures.pop(0))
         if self.images is not None and spec.image not in self.images:
@@ -224,6 +244,7 @@ class MemorySandbox:
     async def follow(self, role: Role) -> AsyncIterator[Line]:
         container, read = self._container(role), 0
         while True:
+            self._backend.answer()
             changed = container.changed
             for line in container.lines[read:]:
                 read += 1

@@ -18,9 +18,12 @@ from bot.store.connect import (
     open_migration_engine,
     parse,
 )
+from bot.store.duty import DutyLock
 from bot.store.errors import StoreUnavailableError, store_error
 from bot.store.turns import Turns
 
+DUTY_SECONDS = 5.0
+"""An answer that takes longer is none: somebody else may have the duty by then."""
 WRITER = text("SELECT pg_advisory_xact_lock(4919131752989213764)")  # "Errand" in ASCII, roughly
 
 
@@ -33,6 +36,7 @@ class Store:
         self._writer = open_for(write=True)
         self._reader = open_for(write=False)
         self._turns = Turns(wait_seconds=WAIT_SECONDS)
+        self.duty = DutyLock(open_engine(self._url, write=True, statement_seconds=DUTY_SECONDS))
 
     @property
     def dialect(self) -> str:
@@ -91,6 +95,7 @@ class Store:
 
     async def close(self) -> None:
         """Release connections. Safe twice."""
+        await self.duty.close()
         await self._writer.dispose()
         await self._reader.dispose()
 

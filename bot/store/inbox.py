@@ -66,6 +66,12 @@ async def complete(tx: AsyncConnection, row_id: int, inbound: Inbound) -> bool:
     return (await tx.execute(update(table).where(*mine).values(changes))).rowcount == 1
 
 
+async def is_new(tx: AsyncConnection, row_id: int) -> bool:
+    """Nobody has dealt with it since it was read."""
+    found = await tx.execute(select(table.c.id).where(table.c.id == row_id, table.c.state == NEW))
+    return found.first() is not None
+
+
 async def finish(
     tx: AsyncConnection, row_id: int, *, state: Literal["done", "ignored", "dead"]
 ) -> None:

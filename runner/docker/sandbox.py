@@ -116,6 +116,8 @@ class DockerSandbox:
                 if piece:
                     yield piece
         await self._engine.running(lambda _api: run.finish())
+        if not size:
+            raise SandboxLostError("the bundle came without its beginning")
 
     async def exit_status(self, role: Role) -> int | None:
         state = (await self._inspect(role))["State"]

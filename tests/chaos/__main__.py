@@ -1,4 +1,8 @@
-"""Many short errands while everything is killed. Run: python -m tests.chaos [--tasks 200] [--seed 7] [--seconds 180]"""
+"""Many short errands while everything is killed. Run: python -m tests.chaos [--tasks 200] [--seed 7] [--seconds 180]
+
+With `--database postgresql --serves 2 --works 2` there are two of each, and PostgreSQL is killed as well; with
+`--own-dockerd` the last host has a Docker daemon that is.
+"""
 
 import argparse
 import asyncio
@@ -13,15 +17,15 @@ from random import Random
 from runner.images.build import ensure_image
 from tests.chaos.faults import Nemesis
 from tests.chaos.people import People
-from tests.chaos.site import Site, site
-from tests.chaos.verdict import Verdict, judge, mostly_ended, settled
+from tests.chaos.site import Plan, Site, site
+from tests.chaos.verdict import Verdict, judge, mostly_ended, progress, settled
 from tests.support.installation import until
 
 EVERY_SECONDS = (0.0, 1.5)
 """Between two requests."""
 CLEAN_SECONDS = 20.0
 PATIENCE_SECONDS = 240.0
-"""For what was asked for to end, once nothing is killed any more: longer than a lease and its grace."""
+"""How long nothing may move, once nothing is killed any more: longer than a lease and its grace."""
 
 
 def main() -> None:
@@ -30,13 +34,20 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     arguments.add_argument("--seconds", type=float, default=7200, help="ask for nothing more then")
     arguments.add_argument("--keep", type=Path, help="where logs and data go, and stay")
+    arguments.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    arguments.add_argument("--serves", type=int, default=1, help="several need PostgreSQL")
+    arguments.add_argument("--works", type=int, default=1)
+    arguments.add_argument("--own-dockerd", action="store_true", help="needs root")
     given = arguments.parse_args()
+    plan = Plan(
+        database=given.database, serves=given.serves, works=given.works, own_dockerd=given.own_dockerd
+    )  # fmt: skip
     say(f"seed {given.seed}")
     ensure_image(progress=say)
     with tempfile.TemporaryDirectory(prefix="chaos-") as made:
         root = (given.keep or Path(made)) / "s"
         verdict = asyncio.run(
-            chaos(root, tasks=given.tasks, seed=given.seed, seconds=given.seconds)
+            chaos(root, plan, tasks=given.tasks, seed=given.seed, seconds=given.seconds)
         )
     for wrong in verdict.wrong:
         say(wrong)
@@ -44,8 +55,8 @@ def main() -> None:
     sys.exit(0 if verdict.holds else 1)
 
 
-async def chaos(root: Path, *, tasks: int, seed: int, seconds: float) -> Verdict:
-    async with site(root) as made:
+async def chaos(root: Path, plan: Plan, *, tasks: int, seed: int, seconds: float) -> Verdict:
+    async with site(root, plan) as made:
         people = People(site=made, rng=Random(f"{seed} people"))  # noqa: S311  repeatable, no secret
         nemesis = Nemesis(site=made, rng=Random(f"{seed} faults"))  # noqa: S311
         async with asyncio.TaskGroup() as group:
@@ -58,7 +69,7 @@ async def chaos(root: Path, *, tasks: int, seed: int, seconds: float) -> Verdict
             await nemesis.end(*loops[:2])
             made.slack.faults.clear()
             made.linear.faults.clear()
-            await _waited(lambda: settled(made, asked), seconds=PATIENCE_SECONDS)
+            await _settled(made, asked)
             await _waited(lambda: _bare(made), seconds=CLEAN_SECONDS)
             await nemesis.end(*loops[2:])
         say(", ".join(f"{name} {times}" for name, times in sorted(nemesis.done.items())))
@@ -80,6 +91,20 @@ async def _waited(true: Callable[[], Awaitable[bool]], *, seconds: float) -> Non
     """In vain, perhaps: it is the verdict that tells."""
     with contextlib.suppress(AssertionError):
         await until(true, seconds=seconds, what="it is so")
+
+
+async def _settled(made: Site, asked: int) -> None:
+    """As long as things move, they are waited for."""
+    moved = -1
+    while (now := await progress(made)) > moved:
+        moved = now
+
+        async def ended_or_moved(before: int = now) -> bool:
+            return await settled(made, asked) or await progress(made) > before
+
+        await _waited(ended_or_moved, seconds=PATIENCE_SECONDS)
+        if await settled(made, asked):
+            return
 
 
 async def _bare(made: Site) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.chaos.site import Site
-from tests.support.installation import Name
 from tests.support.linear import faults as linear
 from tests.support.slack_api import Fault
 
@@ -23,9 +22,10 @@ LINEAR = (
     linear.rate_limited(1), linear.server_error(), linear.server_error(effect=True),
     linear.cut(effect=False), linear.cut(effect=True),
 )  # fmt: skip
-VICTIMS = ("work", "serve", "redis")
 FLUSH_AT = 3
 """Which of the faults is the loss of everything that Redis holds."""
+DOCKERD_TIMES = 2
+"""What a task may lose: it ends with its third attempt."""
 KEEPER_SECONDS = 0.5
 
 
@@ -43,11 +43,23 @@ class Nemesis:
         while True:
             await asyncio.sleep(self.rng.uniform(5, 12))
             number += 1
-            victim = "flush" if number == FLUSH_AT else self.rng.choice(VICTIMS)
+            victim = "flush" if number == FLUSH_AT else self.rng.choice(self._victims())
             down_seconds = self.rng.uniform(0, 2)
             async with self._changing:
                 await self._strike(victim, down_seconds)
             self.done[victim] += 1
+
+    def _victims(self) -> list[str]:
+        """Each kind of thing dies as often as another."""
+        site = self.site
+        kinds = [
+            self.rng.choice(site.plan.work_names),
+            self.rng.choice(site.plan.serve_names),
+            "redis",
+        ]
+        kinds += ["postgres"] if site.postgres else []
+        may = site.dockerd and self.done["dockerd"] < DOCKERD_TIMES
+        return kinds + (["dockerd"] if may else [])
 
     async def end(self, *loops: asyncio.Task[None]) -> None:
         """Between two deaths: what was killed is there again."""
@@ -75,17 +87,24 @@ class Nemesis:
                         self.site.errand.start(name)
 
     async def _strike(self, victim: str, down_seconds: float) -> None:
-        if victim == "flush":
-            async with self.site.valkey.client() as client:
-                await client.flushall()
-        elif victim == "redis":
-            await self.site.valkey.kill()
-            await asyncio.sleep(down_seconds)
-            await self.site.valkey.start()
-        else:
-            await self._kill("work" if victim == "work" else "serve", down_seconds)
-
-    async def _kill(self, name: Name, down_seconds: float) -> None:
-        self.site.errand.kill(name)
-        await asyncio.sleep(down_seconds)
-        self.site.errand.start(name)
+        site = self.site
+        match victim:
+            case "flush":
+                async with site.valkey.client() as client:
+                    await client.flushall()
+            case "redis":
+                await site.valkey.kill()
+                await asyncio.sleep(down_seconds)
+                await site.valkey.start()
+            case "postgres" if site.postgres:
+                await asyncio.to_thread(site.postgres.stop)
+                await asyncio.sleep(down_seconds)
+                await asyncio.to_thread(site.postgres.start)
+            case "dockerd" if site.dockerd:
+                await asyncio.to_thread(site.dockerd.kill)
+                await asyncio.sleep(down_seconds)
+                await asyncio.to_thread(site.dockerd.start)
+            case name:
+                site.errand.kill(name)
+                await asyncio.sleep(down_seconds)
+                site.errand.start(name)

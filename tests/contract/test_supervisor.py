@@ -1,6 +1,7 @@
 """One run from wherever it stands to its applied end, on a real Redis and real git."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 from typing_extensions import override
 
 from runner import keys
@@ -508,6 +510,82 @@ async def test_a_container_that_dies_is_our_fault(site: Site, role: str) -> None
         await following
     assert site.finished().infrastructure
     assert "137" in site.finished().reason
+
+
+async def test_a_run_outlasts_an_absence_of_docker(site: Site) -> None:
+    await site.launch()
+
+    def asked(key: str, to: str, msg: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        steps = list(site._agent(key, to, msg))
+        if site.container.prompts and not gone:
+            gone.append(key)
+            site.backend.go_away()
+        return steps
+
+    gone: list[str] = []
+    site.backend.scripts["agent"] = asked
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        with capture_logs() as logs:
+            following = group.create_task(site.live(RUN).follow())
+            await until(lambda: "docker_away" in {line["event"] for line in logs})
+        site.backend.come_back()
+        await following
+    assert site.finished().changed
+    assert len(site.container.prompts) == 1
+    await nothing_is_left(site)
+
+
+async def test_a_run_begins_when_docker_is_back(site: Site) -> None:
+    await site.launch()
+    site.backend.go_away()
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        with capture_logs() as logs:
+            following = group.create_task(site.live(RUN).follow())
+            await until(lambda: "docker_away" in {line["event"] for line in logs})
+        site.backend.come_back()
+        await following
+    assert site.finished().changed
+
+
+async def test_what_died_while_docker_was_away_is_our_fault(site: Site) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        following = group.create_task(site.live(RUN).follow())
+        await until(lambda: bool(site.lines(RUN) > 8))
+        container = site.backend.container(RUN, "agent")
+        site.backend.go_away()
+        container.end(137)
+        site.backend.come_back()
+        await following
+    assert site.finished().infrastructure
+
+
+async def test_docker_is_not_waited_for_for_ever(site: Site) -> None:
+    await site.launch()
+    site.backend.go_away()
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        pace = dataclasses.replace(SWIFT, outage=0.05)
+        following = group.create_task(site.live(RUN, pace=pace).follow())
+        await until(lambda: any(isinstance(r.event, Finished) for r in site.records))
+        site.backend.come_back()
+        await following
+    assert site.finished().infrastructure
+
+
+async def test_a_stop_does_not_wait_for_docker(site: Site) -> None:
+    await site.launch()
+    site.backend.go_away()
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        live = site.live(RUN)
+        with capture_logs() as logs:
+            following = group.create_task(live.follow())
+            await until(lambda: "docker_away" in {line["event"] for line in logs})
+        live.command(Command(id="1", run=RUN, kind="stop"))
+        await until(lambda: any(isinstance(r.event, Finished) for r in site.records))
+        site.backend.come_back()
+        await following
+    assert site.finished().outcome == "stopped"
 
 
 async def test_decisions_of_the_gateway_are_told(site: Site) -> None:

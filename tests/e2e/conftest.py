@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,10 +209,19 @@ def slack_and_github(world: Emulated, git: GitServer) -> dict[str, str]:
     }
 
 
+@asynccontextmanager
+async def team_with(
+    root: Path, world: Emulated, git: GitServer, **settings: str
+) -> AsyncIterator[Team]:
+    """With these settings besides."""
+    policy = POLICY.format(channel=world.slack_channel, repo=REPO)
+    ours = slack_and_github(world, git) | settings
+    async with installation(root, policy=policy, settings=ours) as errand:
+        yield Team(errand=errand, world=world, git=git)
+
+
 @pytest.fixture
 async def team(tmp_path: Path, world: Emulated, git: GitServer) -> AsyncIterator[Team]:
-    settings = slack_and_github(world, git)
-    policy = POLICY.format(channel=world.slack_channel, repo=REPO)
-    async with installation(tmp_path / "e", policy=policy, settings=settings) as errand:
-        await errand.up()
-        yield Team(errand=errand, world=world, git=git)
+    async with team_with(tmp_path / "e", world, git) as made:
+        await made.errand.up()
+        yield made

@@ -190,6 +190,16 @@ class Workspace:
 
     # What is there to be seen
 
+    async def has_looked_around(self) -> None:
+        """`serve` knows since when it listens: what it misses from now on it can look for."""
+
+        async def look() -> bool:
+            async with self.errand.store() as store, store.read() as conn:
+                names = await conn.execute(sql("SELECT name FROM secret"))
+                return any(name.startswith("slack:cursor:") for name in names.scalars())
+
+        await until(look, seconds=20, what="serve has looked around")
+
     def thread(self, root: str, *, place: str = CHANNEL) -> list[Json]:
         return [m for m in self.api.messages[place] if m["thread_ts"] == root]
 

@@ -1,5 +1,6 @@
 """Slack from end to end: every way in leads to one pull request, and a long conversation reads as it should."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.support.slack_payloads import SIGNING_SECRET
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.emulate, pytest.mark.timeout(300)]
 
 ME = f"<@{BOT_USER}>"
+MEND = "mend the greeting\n```sh\nsed -i s/helo/hello/ greet.py\n```"
 SNAPSHOT = Path(__file__).parent / "slack_conversation.txt"
 POLICY = f"""\
 version: 1
@@ -98,6 +100,21 @@ async def test_every_way_in_leads_to_one_pull_request(workspace: Workspace) -> N
     assert "and another one" in by_title["add shortcut"].context
     await w.settled()
     assert set(w.api.sessions.values()) == {"active"}
+
+
+async def test_what_was_said_while_serve_was_off_is_worked_on_once(workspace: Workspace) -> None:
+    w = workspace
+    w.api._clock = int(time.time())
+    await w.has_looked_around()
+    w.errand.kill("serve")
+    root = w.api.say(CHANNEL, f"{ME} {REPO} {MEND}", user=PEOPLE["dana"])
+    w.errand.start("serve")
+    await w.sees(root, "Done in", seconds=120)
+    event = {"type": "app_mention", "user": PEOPLE["dana"], "text": f"{ME} {MEND}", "ts": root}
+    await w._event({**event, "channel": CHANNEL}, CHANNEL)
+    await w.settled()
+    assert len(await w.errand.tasks()) == 1
+    assert len(await pulls(w)) == 1
 
 
 async def test_a_long_conversation_reads_as_it_should(workspace: Workspace, tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 import docker
@@ -22,7 +22,8 @@ from bot.store.rows import EventRow, RunRow, TaskRow
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-Name = Literal["serve", "work"]
+Name = str
+"""`serve` or `work`; `serve-2` is another one of it."""
 T = TypeVar("T")
 
 
@@ -49,6 +50,10 @@ class Installation:
     port: int = field(default_factory=free_port)
     label: str = field(default_factory=lambda: f"e2e-{uuid4().hex[:12]}")
     processes: dict[Name, subprocess.Popen[bytes]] = field(default_factory=dict)
+    own: dict[Name, dict[str, str]] = field(default_factory=dict)
+    """Settings of one process, beside those of all."""
+    docker_hosts: tuple[str | None, ...] = (None,)
+    """Where containers may be; None is where Docker's client looks by itself."""
 
     @property
     def url(self) -> str:
@@ -76,8 +81,8 @@ class Installation:
         (self.root / "policy.yml").write_text(self.policy)
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "bot", name, *options],
-                cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [sys.executable, "-m", "bot", name.partition("-")[0], *options],
+                cwd=ROOT, env=self.environment | self.own.get(name, {}), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
     async def up(self) -> None:
@@ -120,7 +125,9 @@ class Installation:
 
     @contextlib.asynccontextmanager
     async def store(self) -> AsyncIterator[Store]:
-        store = Store(f"sqlite+aiosqlite:///{self.data}/errand.db")
+        store = Store(
+            self.settings.get("ERRAND_DATABASE_URL") or f"sqlite+aiosqlite:///{self.data}/errand.db"
+        )
         try:
             yield store
         finally:
@@ -154,9 +161,17 @@ class Installation:
         labels = [f"errand.installation={self.label}"]
         if role:
             labels.append(f"errand.role={role}")
-        with contextlib.closing(docker.from_env()) as client:
-            found = client.api.containers(all=True, filters={"label": labels})
-        return [str(c["Id"]) for c in found]
+        return [
+            str(found["Id"])
+            for client in self._engines()
+            for found in client.api.containers(all=True, filters={"label": labels})
+        ]
+
+    def _engines(self) -> Iterator[docker.DockerClient]:
+        for host in self.docker_hosts:
+            made = docker.from_env() if host is None else docker.DockerClient(base_url=host)
+            with contextlib.closing(made) as client:
+                yield client
 
     async def cleaned_up(self) -> None:
         """No container, volume or run directory of a task is left."""
@@ -186,10 +201,10 @@ class Installation:
         )
 
     def remove_containers(self) -> None:
-        with contextlib.closing(docker.from_env()) as client:
-            for container in self.containers():
-                client.api.remove_container(container, force=True, v=True)
-            label = {"label": f"errand.installation={self.label}"}
+        label = {"label": f"errand.installation={self.label}"}
+        for client in self._engines():
+            for container in client.api.containers(all=True, filters=label):
+                client.api.remove_container(container["Id"], force=True, v=True)
             for volume in client.api.volumes(filters=label)["Volumes"] or []:
                 client.api.remove_volume(volume["Name"])
 

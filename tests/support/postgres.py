@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +42,21 @@ class PostgresServer:
             *("-X", "-A", "-t", "-c", statement),
         )
 
-    def start(self) -> None:
+    def make(self) -> None:
         data = str(self.home / "data")
         self.run("initdb", "-D", data, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+
+    def start(self) -> None:
+        data = str(self.home / "data")
         settings = f"-k {self.home} -c listen_addresses='' -c fsync=off -c max_connections=200"
         log = str(self.home / "log")
         self.run("pg_ctl", "-D", data, "-w", "-t", str(SECONDS), "-l", log, "-o", settings, "start")
 
+    def runs(self) -> bool:
+        return (self.home / "data" / "postmaster.pid").exists()
+
     def stop(self) -> None:
+        """Like a crash: the next start recovers."""
         self.run("pg_ctl", "-D", str(self.home / "data"), "-w", "-m", "immediate", "stop")
 
     def run(self, program: str, *args: str) -> str:
@@ -84,8 +92,9 @@ def _programs() -> Path:
     return found[-1].parent
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """One of our own, as long as the block lasts."""
     programs = _programs()
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     home = Path(tempfile.mkdtemp(prefix="errand-pg-"))
@@ -93,11 +102,21 @@ def postgres_server() -> Iterator[PostgresServer]:
     if os.geteuid() == 0:
         shutil.chown(home, user, user)
     try:
+        server.make()
         server.start()
-        yield server
-        server.stop()
+        try:
+            yield server
+        finally:
+            if server.runs():
+                server.stop()
     finally:
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

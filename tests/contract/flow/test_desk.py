@@ -45,6 +45,13 @@ async def test_a_hundred_deliveries_at_once_are_one_row(office: Office) -> None:
     assert await office.inbox_states() == ["new"]
 
 
+async def test_a_delivery_that_two_replicas_have_read_is_dealt_with_once(office: Office) -> None:
+    await office.intake.receive(office.inbound(ASK))
+    await asyncio.gather(office.desk.work_off(), office.desk.work_off())
+    assert len(await office.tasks()) == 1
+    assert await office.open_commands() == []
+
+
 async def test_a_mention_and_its_message_are_one_task(office: Office) -> None:
     await office.hear(ASK, event="Ev-mention", message="7.0")
     await office.hear(ASK, event="Ev-message", message="7.0", addressed=False)

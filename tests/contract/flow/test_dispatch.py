@@ -352,6 +352,17 @@ async def test_dispatching_twice_at_once_is_harmless(yard: Yard) -> None:
     assert len(await yard.redis.zrange(keys.run_queue("default"), 0, -1)) == 1
 
 
+async def test_two_replicas_at_once_keep_to_the_limit(
+    office: Office, bus: Bus, redis: Redis
+) -> None:
+    office.policy = limited(tasks=1)
+    for n in range(2):
+        await office.hear(ASK, thread=f"{n}.0")
+    one, other = (Yard.of(office, bus, redis).dispatcher for _ in range(2))
+    await asyncio.gather(one.dispatch(), other.dispatch())
+    assert sorted(await states(office)) == [TaskState.QUEUED, TaskState.STARTING]
+
+
 async def test_an_outage_of_redis_does_not_end_the_loops(
     office: Office, redis: Redis, valkey: ValkeyServer
 ) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import text as sql
 
 from bot.bus import Bus
 from bot.line import Room, line
@@ -47,17 +48,16 @@ CROWDS = {
     "turns": ([("a", "dana", 0)] * 4 + [("b", "lee", 0)] * 2, {}),
     "urgent": ([("a", "dana", 0), ("a", "lee", 0), ("b", "kim", 1), ("a", "lee", 1)], {}),
     "persons": ([("a", "dana", 0)] * 5 + [("a", "lee", 0), ("b", "lee", 0)], {"per_person": 2}),
+    "crowd": ([("a", "kim", 0)] * 4 + [("a", "lee", 0)] + [("b", p, 0) for p in "wxyz"],
+              {"per_person": 2}),
     "repos": ([("a", p, 0) for p in "stuvw"] + [("b", "dana", 0)], {"per_repo": 2}),
     "both": ([("a", "dana", 0), ("b", "dana", 0), ("a", "lee", 0), ("a", "kim", 2)],
              {"per_person": 1, "per_repo": 2}),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CROWDS)
-async def test_the_line_is_as_dispatch_takes_it(
-    office: Office, bus: Bus, redis: Redis, name: str
-) -> None:
-    """One place more each time: whoever is begun is the next in the line that was said."""
+async def crowded(office: Office, name: str) -> tuple[Room, list[TaskRow]]:
+    """One at work, and who waits, under these limits."""
     crowd, limits = CROWDS[name]
     room = Room(
         tasks_per_person=limits.get("per_person", 9), tasks_per_repo=limits.get("per_repo", 9)
@@ -70,6 +70,32 @@ async def test_the_line_is_as_dispatch_takes_it(
     async with office.store.begin() as tx:
         for row in [at_work, *rows]:
             await tasks.insert(tx, row)
+    return room, rows
+
+
+@pytest.mark.parametrize("name", CROWDS)
+async def test_where_there_is_room_for_many_the_line_is_their_order(
+    office: Office, bus: Bus, redis: Redis, name: str
+) -> None:
+    room, _ = await crowded(office, name)
+    async with office.store.read() as conn:
+        waiting = await tasks.standing_in_line(conn, limit=100)
+        live = await tasks.standing_at_work(conn)
+    office.policy = limited(tasks=100, **room.model_dump())
+    await Yard.of(office, bus, redis).dispatcher.dispatch()
+    async with office.store.read() as conn:
+        launches = sql("SELECT task FROM audit WHERE action = 'launch' ORDER BY id")
+        begun = list((await conn.execute(launches)).scalars())
+    assert begun
+    assert begun == [one.id for one in line(waiting, live, room)][: len(begun)]
+
+
+@pytest.mark.parametrize("name", CROWDS)
+async def test_the_line_is_as_dispatch_takes_it(
+    office: Office, bus: Bus, redis: Redis, name: str
+) -> None:
+    """One place more each time: whoever is begun is the next in the line that was said."""
+    room, rows = await crowded(office, name)
     for places in range(2, len(rows) + 2):
         async with office.store.read() as conn:
             waiting = await tasks.standing_in_line(conn, limit=100)

@@ -5,7 +5,7 @@ import pytest
 import requests
 
 from runner.engine import mapped
-from runner.errors import RunnerError, SandboxLostError, SandboxStartError
+from runner.errors import RunnerError, SandboxAwayError, SandboxLostError, SandboxStartError
 
 FOREIGN = [
     found
@@ -35,6 +35,23 @@ def test_every_error_of_docker_becomes_ours(
 def test_a_broken_connection_becomes_ours(foreign: Exception) -> None:
     with pytest.raises(SandboxLostError), mapped(SandboxLostError):
         raise foreign
+
+
+@pytest.mark.parametrize(
+    ("foreign", "away"),
+    [
+        (requests.ConnectionError("refused"), True),
+        (requests.ReadTimeout(), True),
+        (docker.errors.DockerException("no server at that address"), True),
+        (docker.errors.APIError("500: it fails"), False),
+        (docker.errors.NotFound("no such container"), False),
+        (BrokenPipeError(32, "a container's input is closed"), False),
+    ],
+)
+def test_no_answer_is_told_from_an_answer(foreign: Exception, *, away: bool) -> None:
+    with pytest.raises(SandboxLostError) as caught, mapped(SandboxLostError):
+        raise foreign
+    assert isinstance(caught.value, SandboxAwayError) is away
 
 
 def test_our_own_errors_stay() -> None:

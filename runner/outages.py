@@ -1,0 +1,61 @@
+"""What runs does not end because Docker is away for a while: containers may outlive it, and what has not begun can wait."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import structlog
+
+from runner.errors import SandboxAwayError
+from runner.station import Pace
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+OUTAGES: Final = 10
+"""So often Docker may be away in the course of one run."""
+
+
+async def outlast(
+    attempt: Callable[[], Awaitable[T]],
+    *,
+    look: Callable[[], Awaitable[object]],
+    stopping: Callable[[], bool],
+    pace: Pace,
+) -> T | None:
+    """What `attempt` gives, begun again as often as Docker was away and came back; None if it is to be stopped meanwhile.
+
+    Args:
+        attempt: may begin anywhere.
+        look: asks Docker anything.
+        stopping: nobody wants it any more.
+        pace: says how long an outage may be.
+
+    Raises:
+        SandboxAwayError: it lasts longer than that.
+    """
+    for _ in range(OUTAGES):
+        try:
+            return await attempt()
+        except SandboxAwayError as error:
+            log.warning("docker_away", error=str(error))
+            await _until_it_answers(look, stopping, pace)
+            if stopping():
+                return None
+    return await attempt()
+
+
+async def _until_it_answers(
+    look: Callable[[], Awaitable[object]], stopping: Callable[[], bool], pace: Pace
+) -> None:
+    began = time.monotonic()
+    while not stopping():
+        await asyncio.sleep(pace.poll)
+        try:
+            await look()
+        except SandboxAwayError:
+            if time.monotonic() - began > pace.outage:
+                raise
+        else:
+            return
