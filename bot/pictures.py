@@ -21,6 +21,12 @@ async def note_pictures(
         await cursors.put(tx, _key(task, round_), _pictures.dump_json(given).decode())
 
 
+async def keep_pictures(tx: AsyncConnection, task: TaskRow) -> None:
+    """What is asked for again is shown again: the next round has them too."""
+    if (noted := await cursors.get(tx, _key(task.id, task.round))) is not None:
+        await cursors.put(tx, _key(task.id, task.round + 1), noted)
+
+
 async def pictures_of(conn: AsyncConnection, task: TaskRow) -> tuple[Given, ...]:
     """Those of the task's current round."""
     noted = await cursors.get(conn, _key(task.id, task.round))

@@ -10,6 +10,7 @@ from ulid import ULID
 
 from bot import words
 from bot.approvals import lapse
+from bot.pictures import keep_pictures
 from bot.questions import as_word
 from bot.record import record
 from bot.said import mark, say, say_everywhere, show_card
@@ -203,6 +204,8 @@ async def begin_round(
     action: str = "follow_up",
 ) -> None:
     """The next round of an ended task: the same branch, a new card."""
+    if changes["prompt"] == task.prompt:
+        await keep_pictures(tx, task)
     await tasks.reopen(tx, task.id, now=now, **changes)
     await record(
         tx,

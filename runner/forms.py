@@ -122,7 +122,8 @@ class Form:
         parts = [self.message]
         if at is not None:
             if len(self.fields) > 1:
-                parts.append(f"({self._step + 1} of {len(self.fields)}) {at.about or at.key}")
+                number = f"({self._step + 1} of {len(self.fields)})"
+                parts.insert(0, f"{at.about or at.key} {number}")  # a card shows the first line
             elif at.about:
                 parts.append(at.about)
             parts += [f"• {c.label}: {c.about}" for c in at.choices if c.about]

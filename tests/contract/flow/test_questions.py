@@ -183,6 +183,15 @@ async def test_a_lost_host_leaves_nothing_open_and_the_next_run_hears_the_answer
     assert (await waiting.host.commands())[-1].run == again
 
 
+async def test_what_a_lost_run_asked_is_settled_and_may_be_asked_again(waiting: Yard) -> None:
+    await waiting.lose(await the_run(waiting.office))
+    assert (await question(waiting.office)).chosen == "not answered"
+    await waiting.tell(await waiting.again(), ASKED)
+    chosen = [asked.chosen for asked in await waiting.office.questions()]
+    assert chosen == ["not answered", ""]
+    assert (await waiting.office.task()).state is TaskState.WAITING
+
+
 async def test_an_answer_that_no_run_saw_is_word_for_the_next_round(waiting: Yard) -> None:
     office = waiting.office
     await office.hear("SQLite")

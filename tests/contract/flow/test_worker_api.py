@@ -161,6 +161,15 @@ async def test_a_picture_comes_with_the_round_that_it_was_sent_with(api: Desk) -
     task = await api.office.task()
     async with api.office.store.read() as conn:
         assert [p.name for p in await pictures_of(conn, task)] == [picture.name]
+
+    await api.office.put(TaskState.FAILED)
+    await api.office.hear("retry")
+    async with api.office.store.read() as conn:
+        assert [p.name for p in await pictures_of(conn, await api.office.task())] == [picture.name]
+    await api.office.put(TaskState.FAILED)
+    await api.office.hear("something else")
+    async with api.office.store.read() as conn:
+        assert await pictures_of(conn, await api.office.task()) == ()
         assert await pictures_of(conn, task.model_copy(update={"round": 1})) == ()
 
 

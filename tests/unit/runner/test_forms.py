@@ -1,5 +1,7 @@
 """A form of the agent, as questions to people."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from pydantic import TypeAdapter
 
 from runner.forms import MAX_FIELDS, MAX_OPTIONS, TEXT_CHARACTERS, Form, UnfitFormError, form_of
 
+SAMPLE = Path(__file__).parents[2] / "samples/acp/claude-code-question.json"
 CHOICE = {"type": "string", "enum": ["red", "blue"]}
 TITLED = {
     "type": "string",
@@ -66,9 +69,9 @@ def test_a_text_field_named_after_a_choice_takes_other_words() -> None:
 
 def test_several_questions_are_asked_one_after_the_other() -> None:
     made = form("Please answer.", name={"type": "string", "description": "Your name"}, size=CHOICE)
-    assert made.question.text.startswith("Please answer.\n(1 of 2) Your name")
+    assert made.question.text.startswith("Your name (1 of 2)\nPlease answer.")
     assert made.take("Dana") is None
-    assert "(2 of 2) size" in made.question.text
+    assert "size (2 of 2)" in made.question.text
     assert made.take("red") == accepted(name="Dana", size="red")
 
 
@@ -124,6 +127,26 @@ def test_a_form_without_fields_is_a_yes_or_no() -> None:
 def test_what_cannot_be_asked_is_said(properties: dict[str, Any]) -> None:
     with pytest.raises(UnfitFormError):
         form(**properties)
+
+
+def test_what_claude_code_really_asks_is_asked_of_people() -> None:
+    asked = json.loads(SAMPLE.read_text())["params"]
+    request: Any = TypeAdapter(schema.CreateElicitationRequest).validate_python(asked)
+    made = form_of(request, request_id=0, name="0")
+    assert made.question.options == ("Postgres", "SQLite")
+    assert made.question.text.splitlines() == [
+        "Which database? (1 of 2)",
+        "Please answer the following questions.",
+        "• Postgres: what we run",
+        "• SQLite: a file",
+    ]
+    assert made.take("neither, use a file") is None
+    assert made.question.options == ("lint", "tests")
+    assert made.take("lint, and a smoke test") == accepted(
+        question_0_custom="neither, use a file",
+        question_1=["lint"],
+        question_1_custom="and a smoke test",
+    )
 
 
 @given(st.lists(st.text(max_size=400), max_size=80), st.text(max_size=8000))
