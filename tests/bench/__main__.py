@@ -24,6 +24,7 @@ from tests.bench import (
     linear,
     many,
     reattach,
+    recovery,
     start,
     webhook,
 )
@@ -43,6 +44,7 @@ PARTS: dict[str, Measure] = {
     "many": many.measure,
     "start": start.measure,
     "reattach": reattach.measure,
+    "recovery": recovery.measure,
     "linear": linear.measure,
     "density": density.measure,
     "egress": egress.measure,

@@ -10,16 +10,25 @@ from tests.support.valkey import ValkeyServer, binary
 
 
 @contextlib.asynccontextmanager
-async def parts(root: Path) -> AsyncIterator[tuple[Store, ValkeyServer]]:
+async def valkey(root: Path) -> AsyncIterator[ValkeyServer]:
     program = binary()
     if program is None:
         raise FileNotFoundError("valkey-server")
     await asyncio.to_thread(root.mkdir, parents=True)
-    store, valkey = Store(f"sqlite:///{root / 'errand.db'}"), ValkeyServer(program, root)
-    await valkey.start()
+    server = ValkeyServer(program, root)
+    await server.start()
     try:
-        await store.upgrade()
-        yield store, valkey
+        yield server
     finally:
-        await store.close()
-        await valkey.kill()
+        await server.kill()
+
+
+@contextlib.asynccontextmanager
+async def parts(root: Path) -> AsyncIterator[tuple[Store, ValkeyServer]]:
+    async with valkey(root) as server:
+        store = Store(f"sqlite:///{root / 'errand.db'}")
+        try:
+            await store.upgrade()
+            yield store, server
+        finally:
+            await store.close()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -88,9 +89,22 @@ class Dockerd:
                 self._process.wait(30)
             except subprocess.TimeoutExpired:
                 self.kill()
+        for pid in self._orphans():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for mount in reversed(_mounts(self._root)):
             _run("umount", "--lazy", mount)
         _run("ip", "link", "delete", self._bridge)
+
+    def _orphans(self) -> list[int]:
+        """What a daemon that was killed has left of its helpers: they name a socket of ours."""
+        ours = f"{self._root}/exec/".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if ours in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+        return found
 
 
 @contextmanager
