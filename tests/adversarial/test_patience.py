@@ -77,7 +77,7 @@ def test_silence_of_many_holds_up_nobody_for_long(place: Arena) -> None:
             if number % 2:
                 sock.sendall(client_hello(ALLOWED)[:100])
         served(place)
-    denied(place, ALLOWED, patience.SILENT)
+        denied(place, ALLOWED, patience.SILENT)
 
 
 def test_a_name_that_flips_leads_nowhere_private(place: Arena) -> None:

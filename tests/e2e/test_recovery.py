@@ -132,7 +132,7 @@ async def test_what_a_restored_database_does_not_know_is_set_aside(team: Team) -
     await begun(team)
     agent = team.errand.containers(role="agent")
     team.errand.kill("serve", by=signal.SIGTERM)
-    for name in ("errand.db", "errand.db-wal", "errand.db-shm", "worker.token"):
+    for name in ("errand.db", "errand.db-wal", "errand.db-shm", "worker.token", "vault.key"):
         (team.errand.data / name).unlink(missing_ok=True)
     team.errand.kill("work", by=signal.SIGTERM)
     done = team.errand.cli("restore", backup)

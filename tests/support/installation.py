@@ -37,7 +37,7 @@ async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float, what
                 return found
             if asyncio.get_running_loop().time() > deadline:
                 raise AssertionError(f"after {seconds:g} s still not: {what}")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
 
 @dataclass(slots=True)

@@ -1,9 +1,8 @@
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import structlog
 from redis.asyncio import Redis
 
 from bot.bus import Bus
@@ -14,15 +13,6 @@ from tests.support.store import sqlite_template
 from tests.support.valkey import ValkeyServer, redis, valkey
 
 __all__ = ["redis", "sqlite_template", "valkey"]
-
-
-@pytest.fixture(autouse=True)
-def plain_logs() -> Iterator[None]:
-    """Tracebacks in colour take seconds."""
-    before = structlog.get_config()
-    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
-    yield
-    structlog.configure(**before)
 
 
 @pytest.fixture

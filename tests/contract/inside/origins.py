@@ -31,7 +31,9 @@ def requests(conn: socket.socket) -> Iterator[bytes]:
         ]
         for length in lengths:
             while len(data) < length:
-                data += conn.recv(65536)
+                if not (more := conn.recv(65536)):
+                    return
+                data += more
             head, data = head + b"\r\n\r\n" + data[:length], data[length:]
         yield head
 
@@ -124,5 +126,7 @@ def reply(sock: socket.socket) -> bytes:
         if line.startswith(b"content-length:")
     ]
     while len(body) < length:
-        body += sock.recv(65536)
+        more = sock.recv(65536)
+        assert more, body
+        body += more
     return head + b"\r\n\r\n" + body

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from integrations.front import Offer
 from tests.contract.slack.conftest import Answer, Line, OverHttp, Site
@@ -85,8 +84,7 @@ async def test_a_store_that_stalls_is_no_acknowledgement_and_the_next_try_is_sto
     site: Site,
 ) -> None:
     site.stalls = 1
-    with capture_logs():  # a traceback in colour takes seconds
-        stalled = await sending("app_mention")(site.line)
+    stalled = await sending("app_mention")(site.line)
     assert not stalled.ok
     assert stalled.seconds < LIMIT
     again = await sending("app_mention")(site.line)
