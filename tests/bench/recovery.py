@@ -76,7 +76,8 @@ async def _struck(
                         return True
             return False
 
-        await until(lambda: told_since(datetime.now(UTC)), seconds=60, what="it is at work")
+        asked = datetime.now(UTC)
+        await until(lambda: told_since(asked), seconds=60, what="it is at work")
         for _ in range(ROUNDS):
             begun, moment = time.perf_counter(), datetime.now(UTC)
             await strike()
