@@ -27,8 +27,10 @@ Name = str
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float, what: str) -> T:
-    """The first answer that is not None or False; an error that says what was waited for."""
+async def until(
+    look: Callable[[], Awaitable[T | None]], *, seconds: float, what: str, every: float = 0.05
+) -> T:
+    """The first answer that is not None or False, looked for `every` so many seconds; an error that says what was waited for."""
     async with contextlib.AsyncExitStack():
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
@@ -37,7 +39,7 @@ async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float, what
                 return found
             if asyncio.get_running_loop().time() > deadline:
                 raise AssertionError(f"after {seconds:g} s still not: {what}")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(every)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runner.inside.authority import Authority
 from runner.inside.tls import Disguise
-from tests.contract.inside.run import ALLOWED, PUBLIC, Origin, Run, origin, policy, running
+from tests.contract.inside.run import ALLOWED, PUBLIC, Origin, Run, more, origin, policy, running
 
 Talk = Callable[[Origin, socket.socket], None]
 
@@ -19,10 +19,9 @@ def requests(conn: socket.socket) -> Iterator[bytes]:
     data = b""
     while True:
         while b"\r\n\r\n" not in data:
-            more = conn.recv(65536)
-            if not more:
+            if not (begun := conn.recv(65536)):
                 return
-            data += more
+            data += begun
         head, _, data = data.partition(b"\r\n\r\n")
         lengths = [
             int(line.split(b":")[1])
@@ -31,9 +30,7 @@ def requests(conn: socket.socket) -> Iterator[bytes]:
         ]
         for length in lengths:
             while len(data) < length:
-                if not (more := conn.recv(65536)):
-                    return
-                data += more
+                data += more(conn)
             head, data = head + b"\r\n\r\n" + data[:length], data[length:]
         yield head
 
@@ -116,9 +113,7 @@ def reply(sock: socket.socket) -> bytes:
     """One answer with a length."""
     data = b""
     while b"\r\n\r\n" not in data:
-        more = sock.recv(65536)
-        assert more, data
-        data += more
+        data += more(sock)
     head, _, body = data.partition(b"\r\n\r\n")
     [length] = [
         int(line.split(b":")[1])
@@ -126,7 +121,5 @@ def reply(sock: socket.socket) -> bytes:
         if line.startswith(b"content-length:")
     ]
     while len(body) < length:
-        more = sock.recv(65536)
-        assert more, body
-        body += more
+        body += more(sock)
     return head + b"\r\n\r\n" + body

@@ -153,6 +153,13 @@ def running(
         yield Run(acceptor=acceptor, gateway=gateway, dns=ready["dns"], ports=ports)
 
 
+def more(sock: socket.socket) -> bytes:
+    """What comes next; an error where nothing can come any more, for who waits for it would wait for ever."""
+    if data := sock.recv(65536):
+        return data
+    raise ConnectionError("it ended in the middle")
+
+
 def read_all(sock: socket.socket) -> bytes:
     data = b""
     while part := sock.recv(65536):

@@ -15,6 +15,7 @@ from tests.contract.inside.run import (
     Run,
     get,
     lookup,
+    more,
     policy,
     question,
     read_all,
@@ -125,7 +126,7 @@ def test_many_clients_at_once_are_kept_apart(echoing: tuple[Run, Origin]) -> Non
             threading.Thread(target=sock.sendall, args=(first,), daemon=True).start()
             got = b""
             while len(got) < len(first):
-                got += sock.recv(65536)
+                got += more(sock)
             if got != first:
                 wrong.append(number)
 

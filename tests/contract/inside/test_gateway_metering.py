@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runner.inside.connections import CALLS
-from tests.contract.inside.run import Origin, Run, origin, policy, read_all, request
+from tests.contract.inside.run import Origin, Run, more, origin, policy, read_all, request
 from tests.contract.inside.test_gateway_models import (
     HOST,
     MESSAGE,
@@ -109,7 +109,7 @@ def test_a_client_that_hangs_up_is_counted_by_what_came(tmp_path: Path) -> None:
             sock.sendall(post(MODEL))
             got = b""
             while not got.endswith(begun[-20:]):
-                got += sock.recv(65536)
+                got += more(sock)
         go_on.set()
         told = run.gateway.wait_line("usage")
     assert (told["input"], told["output"]) == (100, 4)
@@ -158,7 +158,7 @@ def test_a_run_has_so_many_requests_under_way_and_no_more(tmp_path: Path) -> Non
     def talk(_server: Origin, conn: socket.socket) -> None:
         got = b""
         while not got.endswith(MESSAGE):
-            got += conn.recv(65536)
+            got += more(conn)
         go_on.wait(10)
         conn.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 

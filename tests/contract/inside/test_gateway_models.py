@@ -19,6 +19,7 @@ from tests.contract.inside.run import (
     PUBLIC,
     Origin,
     Run,
+    more,
     origin,
     policy,
     read_all,
@@ -113,14 +114,14 @@ def serve(
 
 def read_request(server: Origin, conn: socket.socket) -> None:
     while b"\r\n\r\n" not in server.got:
-        server.got += conn.recv(65536)
+        server.got += more(conn)
     head, _, body = server.got.partition(b"\r\n\r\n")
     [length] = [
         int(line.split(b":")[1]) for line in head.split(b"\r\n") if b"content-length" in line
     ]
     while len(body) < length:
-        more = conn.recv(65536)
-        server.got, body = server.got + more, body + more
+        piece = more(conn)
+        server.got, body = server.got + piece, body + piece
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_the_response_streams(tmp_path: Path) -> None:
         sock.sendall(post())
         got = b""
         while not got.endswith(b"data: 1\n\n"):
-            got += sock.recv(65536)
+            got += more(sock)
         go_on.set()
         assert read_all(sock) == b"data: 2\n\n"
 

@@ -12,6 +12,7 @@ from tests.contract.inside.run import (
     Origin,
     Run,
     echo,
+    more,
     origin,
     policy,
     read_all,
@@ -59,7 +60,7 @@ def ask(method: str = "GET", path: str = "/api/v1/issues?q=a", *more: str, host:
 
 def talk_once(server: Origin, conn: socket.socket) -> None:
     while not server.got.endswith(b"\r\n\r\n"):
-        server.got += conn.recv(65536)
+        server.got += more(conn)
     conn.sendall(
         b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\nauthentication-info: x\r\nalt-svc: h3\r\ncontent-length: 2\r\n\r\nok"
     )
