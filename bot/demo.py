@@ -15,12 +15,13 @@ from bot.store import inbox, outbox, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreSchemaError
 from bot.typed import typed_messages
+from bot.valkey import open_redis
 from bot.wiring import (
     open_console,
     open_local_repo,
     open_services,
 )
-from bot.workshop import open_redis, open_worker, prepare_images
+from bot.workshop import open_worker, prepare_images
 from integrations.wording import clean
 from runner.git import Git
 

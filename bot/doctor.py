@@ -15,8 +15,9 @@ from bot.in_force import InForce
 from bot.settings import Settings
 from bot.standing import stopped_destinations
 from bot.store.engine import Store
+from bot.valkey import open_redis
 from bot.wiring import open_channels, open_forges
-from bot.workshop import open_redis, open_sandboxes
+from bot.workshop import open_sandboxes
 from integrations.channel import Channel
 from integrations.errors import IntegrationError
 from integrations.forge import Forge

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.errors import NoRedisError
+from bot.settings import Settings
 from runner.keys import safe_url
 
 log = structlog.get_logger()
@@ -61,6 +62,15 @@ def server_binary() -> Path | None:
 def _runs_here(binary: Path) -> bool:
     machine = os.uname()
     return machine.sysname.lower() in binary.parent.name and machine.machine in binary.parent.name
+
+
+@contextlib.asynccontextmanager
+async def open_redis(settings: Settings) -> AsyncIterator[str]:
+    """The URL of a Redis: the one of the settings, else the embedded one for as long as the block runs."""
+    embedded = settings.data_dir / "valkey"
+    opening = shared_redis(settings.redis_url) if settings.redis_url else embedded_valkey(embedded)
+    async with opening as url:
+        yield url
 
 
 @contextlib.asynccontextmanager

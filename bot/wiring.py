@@ -1,4 +1,7 @@
-"""The composition root of `serve`: settings become services, and what was opened is closed here."""
+"""The composition root of `serve`: settings become services, and what was opened is closed here.
+
+Nothing here may need the worker's modules: they are a third of what there is to import, and the time after a kill.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -35,6 +38,7 @@ from bot.settings import Settings, vault_key, worker_token
 from bot.standing import Standing
 from bot.store.engine import Store
 from bot.tracing import open_tracing
+from bot.valkey import open_redis
 from bot.vault import Vault
 from bot.vigil import Vigil
 from bot.web import create_app, serve_http
@@ -89,6 +93,15 @@ class Services:
                 listen = partial(channel.listen, self.intake.receive)
                 group.create_task(_keep_going(name, listen, self.pulse))
             group.create_task(serve_http(self.app, self.settings.http))
+
+
+async def serve(settings: Settings) -> None:
+    """HTTP, channels, dispatch, publication, replies; until cancelled."""
+    async with (
+        open_redis(settings) as redis_url,
+        open_services(settings, redis_url=redis_url) as services,
+    ):
+        await services.run()
 
 
 async def _keep_going(name: str, loop: Loop, pulse: Pulse) -> None:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from bot.settings import Settings, worker_token
 from bot.threads import in_own_thread
 from bot.tracing import open_tracing
-from bot.valkey import embedded_valkey, shared_redis
+from bot.valkey import open_redis
 from bot.work_metrics import WorkMetrics, answering
 from runner.docker.backend import DockerBackend
 from runner.images.build import ensure_image
@@ -32,15 +32,6 @@ async def work(settings: Settings, *, drain: bool = False) -> None:
     ):
         log.info("working", serve=settings.serve_url, slots=settings.work.slots, drain=drain)
         await worker.run()
-
-
-@asynccontextmanager
-async def open_redis(settings: Settings) -> AsyncIterator[str]:
-    """The URL of a Redis: the one of the settings, else the embedded one for as long as the block runs."""
-    embedded = settings.data_dir / "valkey"
-    opening = shared_redis(settings.redis_url) if settings.redis_url else embedded_valkey(embedded)
-    async with opening as url:
-        yield url
 
 
 @asynccontextmanager

@@ -1,31 +1,22 @@
-"""`errand up | serve | demo`: the processes."""
+"""`errand up | demo`: all of Errand in one process."""
 
 from typing import Annotated
 
 import typer
 
-from bot import processes
 from bot.cli.output import EXIT_FAILED
 from bot.demo import DEFAULT_REQUEST, Demo
 from bot.observability import set_up_logs
-from bot.settings import Settings, load_settings
+from bot.settings import load_settings
 from bot.signals import run_until_signalled
-
-
-def _settings() -> Settings:
-    settings = load_settings()
-    set_up_logs(json=settings.log_json)
-    return settings
+from bot.up import up as run_both
 
 
 def up() -> None:
     """Everything in one process: a small team's whole installation. Ctrl-C ends it; tasks go on at the next start."""
-    run_until_signalled(processes.up(_settings()))
-
-
-def serve() -> None:
-    """HTTP, channels, dispatch, publication, replies. Holds no Docker socket."""
-    run_until_signalled(processes.serve(_settings()))
+    settings = load_settings()
+    set_up_logs(json=settings.log_json)
+    run_until_signalled(run_both(settings))
 
 
 def demo(

@@ -92,7 +92,7 @@ def _working_since(site: Installation) -> float:
 
 async def _imports(site: Installation) -> float:
     """Until the interpreter has everything that `errand work` imports; how it ends does not count."""
-    argv = [sys.executable, "-c", "import bot.__main__, bot.processes, time; print(time.time())"]
+    argv = [sys.executable, "-c", "import bot.__main__, bot.cli.work, time; print(time.time())"]
     begun = time.time()
     done = await asyncio.to_thread(
         subprocess.run, argv, cwd=ROOT, env=site.environment, check=True, capture_output=True

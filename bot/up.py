@@ -1,24 +1,16 @@
-"""The processes `serve`, and `up`, which is `work` besides."""
+"""`serve` and `work` in one process."""
 
 import asyncio
 
 from bot.metrics import Metrics
 from bot.settings import Settings
+from bot.valkey import open_redis
 from bot.wiring import open_services
-from bot.workshop import open_redis, open_worker, prepare_images
-
-
-async def serve(settings: Settings) -> None:
-    """HTTP, channels, dispatch, publication, replies."""
-    async with (
-        open_redis(settings) as redis_url,
-        open_services(settings, redis_url=redis_url) as services,
-    ):
-        await services.run()
+from bot.workshop import open_worker, prepare_images
 
 
 async def up(settings: Settings) -> None:
-    """Both, in one process."""
+    """Both, until cancelled."""
     await prepare_images(settings)
     metrics = Metrics()
     async with (
