@@ -20,6 +20,10 @@ from runner.station import Pace
 
 FULL: Final = "transcript limit"
 """What a container says that wrote more than its log may hold."""
+_TOO_MUCH: Final = (
+    "The agent printed more than a run may (40 MiB of protocol, commands' output and errors), and was ended. "
+    "Asking again starts over; a command that prints a lot should write to a file."
+)
 _KILLED = 137
 
 
@@ -220,9 +224,10 @@ class Attendance:
         if session.stopping:
             return Finished(outcome="stopped")
         if session.fatal:
+            if session.fatal == FULL:
+                return Finished(outcome="failed", reason=_TOO_MUCH)
             reason = f"The agent's container ended itself: {session.fatal}."
-            ours = session.fatal != FULL
-            return Finished(outcome="failed", reason=reason, infrastructure=ours)
+            return Finished(outcome="failed", reason=reason, infrastructure=True)
         raise SandboxLostError(await self._how("agent"))
 
     async def _how(self, role: Role) -> str:

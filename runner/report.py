@@ -2,11 +2,26 @@
 
 from typing import Final, Literal
 
-from runner.protocol import CheckResult, Event, Finished, Phase, Said, StepStatus
+from runner.protocol import (
+    CheckResult,
+    CommandSeen,
+    Event,
+    Finished,
+    Phase,
+    Question,
+    QuestionClosed,
+    Remark,
+    Said,
+    StepStatus,
+)
 from runner.steps import Check
 
 TAIL_CHARACTERS: Final = 4_000
 DETAIL_CHARACTERS: Final = 300
+MOST_EVENTS: Final = 10_000
+"""What an agent tells beyond this stands in its transcript only: a flood must not hold up what other runs tell."""
+_ALWAYS_TOLD: Final = (Phase, CommandSeen, Question, QuestionClosed)
+"""What others wait for."""
 
 PhaseName = Literal["prepare", "setup", "agent", "verify", "repair", "commit", "push"]
 
@@ -20,6 +35,7 @@ class Report:
         """The end of what the agent wrote beside its protocol."""
         self._events: list[Event] = []
         self._summary = ""
+        self._told = 0
 
     def take(self) -> list[Event]:
         """The events since the last call."""
@@ -29,6 +45,12 @@ class Report:
     def tell(self, event: Event) -> None:
         if isinstance(event, Said):
             self._summary = event.text
+        if not isinstance(event, _ALWAYS_TOLD):
+            self._told += 1
+            if self._told > MOST_EVENTS:
+                return
+            if self._told == MOST_EVENTS:
+                event = Remark(text=f"{MOST_EVENTS} events were told; its transcript has the rest")
         self._events.append(event)
 
     def heard(self, noise: str) -> None:

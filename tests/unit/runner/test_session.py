@@ -15,11 +15,13 @@ from runner.protocol import (
     Plan,
     Question,
     QuestionClosed,
+    Remark,
     RepoSettings,
     RunLimits,
     Said,
     ToolCall,
 )
+from runner.report import MOST_EVENTS
 from runner.session import Session
 from tests.support.agent_container import (
     BASE,
@@ -470,3 +472,14 @@ def test_the_agents_words_become_events() -> None:
     said = [e for e in fold.events() if isinstance(e, Said | Plan | ToolCall)]
     assert [type(e).__name__ for e in said] == ["Said", "Plan", "ToolCall", "Said"]
     assert verdict(fold).summary == "Done"
+
+
+def test_of_a_flood_so_much_is_told_and_what_others_wait_for() -> None:
+    flood = [update("tool_call", toolCallId=str(n), title="x") for n in range(MOST_EVENTS + 50)]
+    fold = Fold(container=AgentContainer(turn=[*flood, chunk("Done.")])).run()
+    [remark] = [event for event in fold.events() if isinstance(event, Remark)]
+    calls = [event for event in fold.events() if isinstance(event, ToolCall)]
+    assert len(calls) == MOST_EVENTS - 1
+    assert str(MOST_EVENTS) in remark.text
+    assert phases(fold)[-1] == "push done"
+    assert verdict(fold).summary == "Done."
