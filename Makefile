@@ -18,8 +18,8 @@ setup-dev: ## the same, and what tests and checks need
 demo: setup ## a mention becomes a pull request on this machine; ARGS="--serve" keeps the page up
 	@$(PY) -m bot demo $(ARGS)
 
-test: setup-dev ## every test: unit, contract, end to end
-	@$(PY) -m pytest $(ARGS)
+test: setup-dev ## every test: unit, contract, end to end; ARGS="-n 0 tests/unit" runs some, in one process
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup-dev ## format, lint, types, import contracts
 	@scripts/check
