@@ -5,18 +5,16 @@ from typing import Annotated
 import typer
 
 from bot.cli.output import EXIT_FAILED
+from bot.cli.process import run_process
 from bot.demo import DEFAULT_REQUEST, Demo
 from bot.observability import set_up_logs
-from bot.settings import load_settings
 from bot.signals import run_until_signalled
 from bot.up import up as run_both
 
 
 def up() -> None:
     """Everything in one process: a small team's whole installation. Ctrl-C ends it; tasks go on at the next start."""
-    settings = load_settings()
-    set_up_logs(json=settings.log_json)
-    run_until_signalled(run_both(settings))
+    run_process(run_both)
 
 
 def demo(

@@ -1,12 +1,11 @@
 """`errand work`: imports nothing of `serve`, so that it starts quickly."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from bot.observability import set_up_logs
-from bot.settings import load_settings
-from bot.signals import run_until_signalled
+from bot.cli.process import run_process
 from bot.workshop import work as run_worker
 
 
@@ -19,6 +18,4 @@ def work(
     ] = False,
 ) -> None:
     """Run agents on this Docker host. Holds no chat or write token."""
-    settings = load_settings()
-    set_up_logs(json=settings.log_json)
-    run_until_signalled(run_worker(settings, drain=drain))
+    run_process(partial(run_worker, drain=drain))

@@ -56,9 +56,15 @@ def _image() -> None:
 
 
 @pytest.fixture
-def git(tmp_path: Path) -> Iterator[GitServer]:
+def files() -> dict[str, str]:
+    """What is in the repository."""
+    return FILES
+
+
+@pytest.fixture
+def git(tmp_path: Path, files: dict[str, str]) -> Iterator[GitServer]:
     with git_server(tmp_path / "git") as server:
-        server.create(REPO, FILES)
+        server.create(REPO, files)
         yield server
 
 

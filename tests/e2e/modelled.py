@@ -12,7 +12,7 @@ import pytest
 from runner.protocol import Usage
 from tests.e2e.conftest import Team, slack_and_github
 from tests.support.emulate import REPO, Emulated
-from tests.support.git_server import GitServer, git_server
+from tests.support.git_server import GitServer
 from tests.support.installation import installation
 from tests.support.messages_api import MessagesApi, bridge_address, messages_api
 
@@ -37,10 +37,8 @@ FILE = "/workspace/greet.py"
 
 
 @pytest.fixture
-def git(tmp_path: Path) -> Iterator[GitServer]:
-    with git_server(tmp_path / "git") as server:
-        server.create(REPO, FILES)
-        yield server
+def files() -> dict[str, str]:
+    return FILES
 
 
 @pytest.fixture

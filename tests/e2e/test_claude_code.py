@@ -14,7 +14,7 @@ from tests.e2e.modelled import (
     FILE,
     a_team,
     asked,
-    git,
+    files,
     inspect,
     model,
     the_key_stayed_outside,
@@ -25,7 +25,7 @@ from tests.support.git_server import GitServer, run_git
 from tests.support.installation import until
 from tests.support.messages_api import Block, Call, MessagesApi, Text
 
-__all__ = ["git", "model"]
+__all__ = ["files", "model"]
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.emulate, pytest.mark.timeout(600)]
 
 WRONG = {"file_path": FILE, "old_string": "helo", "new_string": "hallo"}

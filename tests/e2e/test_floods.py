@@ -1,16 +1,14 @@
 """An agent, or a command of its, that prints without an end: its own run pays for it, and nobody else."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text as sql
 
 from bot.states import TaskState
+from runner.inside.containment import status_fields
 from runner.report import MOST_EVENTS
 from tests.e2e.conftest import FILES, Team
-from tests.support.emulate import REPO
-from tests.support.git_server import GitServer, git_server
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.emulate, pytest.mark.timeout(300)]
 
@@ -27,18 +25,14 @@ RECIPES = {
 
 
 @pytest.fixture
-def git(tmp_path: Path) -> Iterator[GitServer]:
-    with git_server(tmp_path / "git") as server:
-        recipes = {f".errand/recipes/{name}.sh": text for name, text in RECIPES.items()}
-        server.create(REPO, FILES | recipes)
-        yield server
+def files() -> dict[str, str]:
+    return FILES | {f".errand/recipes/{name}.sh": text for name, text in RECIPES.items()}
 
 
 def peak(team: Team) -> int:
     """The most bytes of memory that `work` has had."""
     status = Path(f"/proc/{team.errand.processes['work'].pid}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
+    return int(status_fields(status)["VmHWM"].removesuffix("kB")) * 1024
 
 
 async def told(team: Team) -> int:

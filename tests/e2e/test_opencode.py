@@ -12,7 +12,7 @@ from tests.e2e.modelled import (
     FILE,
     a_team,
     asked,
-    git,
+    files,
     inspect,
     model,
     the_key_stayed_outside,
@@ -23,7 +23,7 @@ from tests.support.git_server import GitServer, run_git
 from tests.support.installation import until
 from tests.support.messages_api import Call, MessagesApi, Text
 
-__all__ = ["git", "model"]
+__all__ = ["files", "model"]
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.emulate, pytest.mark.timeout(600)]
 
 READ = Call("read", {"filePath": FILE})

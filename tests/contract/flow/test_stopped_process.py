@@ -13,6 +13,7 @@ from bot.states import TaskState
 from runner import keys
 from runner.protocol import RunKey
 from tests.contract.flow.yard import ScriptedHost, Yard, done
+from tests.support.installation import until
 from tests.support.valkey import ValkeyServer
 
 pytestmark = pytest.mark.redis
@@ -49,14 +50,17 @@ async def says(process: asyncio.subprocess.Process, word: bytes) -> None:
 async def test_a_process_that_was_halted_for_too_long_leaves_its_run_to_the_next(
     yard: Yard, valkey: ValkeyServer, tmp_path: Path
 ) -> None:
+    async def known() -> bool:
+        await yard.apply()
+        return (await yard.office.task()).state is TaskState.RUNNING
+
     first = await yard.starting()
     await yard.redis.delete(f"arq:job:run:{first}", keys.run_queue("default"))  # it took that
     async with a_host(valkey, tmp_path / "host", first) as process:
         await says(process, b"at work")
-        async with asyncio.timeout(WAIT_SECONDS):  # what it tells comes after what it does
-            while (await yard.office.task()).state is not TaskState.RUNNING:
-                await yard.apply()
-                await asyncio.sleep(0.01)
+        await until(
+            known, seconds=WAIT_SECONDS, what="what it tells, after what it does, is applied"
+        )
 
         process.send_signal(signal.SIGSTOP)
         await yard.redis.pexpire(keys.lease(first.task), 1)  # not 30 s
