@@ -13,9 +13,17 @@ from integrations.linear.completion import (
     completed_ticket,
     nothing,
     ours,
+    with_request,
 )
 from integrations.linear.documents import ISSUE_REQUEST, SESSION_REQUEST
-from integrations.linear.events import AUTOMATION, CLOSED, DELEGATED, ISSUE_PREFIX, Installation
+from integrations.linear.events import (
+    AUTOMATION,
+    CLOSED,
+    DELEGATED,
+    ISSUE_PREFIX,
+    PROMPTED,
+    Installation,
+)
 from integrations.linear.sessions import Sessions
 
 log = structlog.get_logger()
@@ -32,6 +40,8 @@ class Completing:
         if not inbound.partial:
             return inbound
         us = (await self._api.workspaces.get(inbound.conversation.team)).installation
+        if inbound.semantic_key.startswith(PROMPTED):
+            return await self._prompt(inbound, us)
         if not inbound.conversation.thread.startswith(ISSUE_PREFIX):
             return await self._session(inbound, us)
         if inbound.happening == "triggered" or inbound.semantic_key.startswith(DELEGATED):
@@ -51,6 +61,17 @@ class Completing:
         if not by_person:
             await self._show_life(inbound)
         return completed_session(inbound, answer.agent_session, us)
+
+    async def _prompt(self, inbound: Inbound, us: Installation) -> Inbound:
+        """Somebody said something in a session whose request had not come when this came."""
+        session = inbound.conversation.thread
+        answer = await self._api.ask(
+            us.organization_id, SESSION_REQUEST, SessionRequest, id=session
+        )
+        if not begun_by_us(answer.agent_session, self._public_url):
+            return with_request(inbound, answer.agent_session, us)
+        await self._sessions.note_request(session)  # begun before we took note of it
+        return inbound
 
     async def _show_life(self, inbound: Inbound) -> None:
         here = inbound.conversation

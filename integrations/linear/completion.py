@@ -90,6 +90,23 @@ def completed_session(inbound: Inbound, request: Request, us: Installation) -> I
     return inbound.model_copy(update=known)
 
 
+def with_request(prompt: Inbound, request: Request, us: Installation) -> Inbound:
+    """What was said in a session before we knew its request, with that before it: it is theirs who said this.
+
+    A single word (`stop`, `help`) is not about the request, which comes by itself in time.
+    """
+    if len(prompt.text.split()) <= 1 or request.issue is None:
+        return prompt
+    whole = completed_session(prompt, request, us)
+    return whole.model_copy(
+        update={
+            "text": f"{whole.text}\n\n{prompt.text}",
+            "author": prompt.author,
+            "author_name": prompt.author_name,
+        }
+    )
+
+
 def completed_ticket(inbound: Inbound, issue: Issue) -> Inbound:
     """A ticket without a session: what was set there, or that it is ours to do."""
     title = one_line(issue.title)

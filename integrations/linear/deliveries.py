@@ -56,7 +56,7 @@ class Deliveries:
             if envelope.type == "PermissionChange":
                 self._teams_changed()
             return
-        await self._receive(await self._sessions.placed(inbound))
+        await self._sessions.take(inbound, self._receive)
 
 
 def _tell(envelope: Envelope, payload: Mapping[str, object]) -> None:

@@ -31,6 +31,10 @@ ISSUE_PREFIX: Final = "issue:"
 """A conversation about a ticket that has no session yet: `issue:<id>`."""
 DELEGATED: Final = "delegated:"
 """How the semantic key of a ticket begins that was handed over without a session."""
+REQUESTED: Final = "session:"
+"""How the semantic key of a session's request begins."""
+PROMPTED: Final = "activity:"
+"""How the semantic key of what is said in a session begins."""
 TAKEN_BACK: Final = "The ticket was taken back."
 CLOSED: Final = "The ticket was closed."
 STOP_SIGNS: Final = frozenset({"octagonal_sign", "stop_sign", "🛑"})
@@ -128,7 +132,7 @@ def created(event: SessionEvent, arrival: Arrival) -> Inbound | None:
     context = event.prompt_context or "\n\n".join(before)
     return Inbound(
         event_id=arrival.delivery_id,
-        semantic_key=f"session:{session.id}",
+        semantic_key=f"{REQUESTED}{session.id}",
         conversation=conversation(us.organization_id, issue, session.id),
         message_id=issue.id if issue else session.id,
         author=author(session.creator, session.creator_id),
@@ -165,7 +169,7 @@ def prompted(event: SessionEvent, arrival: Arrival) -> Inbound | None:
         return None
     return Inbound(
         event_id=arrival.delivery_id,
-        semantic_key=f"activity:{activity.id}",
+        semantic_key=f"{PROMPTED}{activity.id}",
         conversation=conversation(us.organization_id, session.issue, session.id),
         message_id=activity.id,
         author=author(activity.user, activity.user_id),

@@ -94,7 +94,7 @@ class Polling:
     async def _take(self, inbound: Inbound) -> None:
         if inbound.semantic_key in self._seen:
             return
-        await self._receive(await self._sessions.placed(inbound))
+        await self._sessions.take(inbound, self._receive)
         self._seen[inbound.semantic_key] = None
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)

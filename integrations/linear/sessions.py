@@ -3,12 +3,12 @@
 import asyncio
 from typing import Final
 
-from integrations.channel import Conversation, Inbound
+from integrations.channel import Conversation, Inbound, Receive
 from integrations.errors import RejectedError
 from integrations.linear.answers import IssueSessions, IssueSessionsOf, SessionMade
 from integrations.linear.api import Api
 from integrations.linear.documents import ISSUE_SESSIONS, SESSION_ON_ISSUE
-from integrations.linear.events import ISSUE_PREFIX, NAME
+from integrations.linear.events import ISSUE_PREFIX, NAME, PROMPTED, REQUESTED
 from integrations.notes import Notes
 
 LABEL: Final = "Errand"
@@ -68,15 +68,34 @@ class Sessions:
         """The thread of the conversation that a session belongs to."""
         return await self._notes.get(_stands_for(session)) or session
 
-    async def placed(self, inbound: Inbound) -> Inbound:
-        """What was said in a session that we began for a ticket belongs to the ticket's conversation."""
+    async def take(self, inbound: Inbound, receive: Receive) -> None:
+        """Have it stored, in the conversation that it belongs to; and know from then on that a request has come."""
+        await receive(await self._placed(inbound))
+        if inbound.semantic_key.startswith(REQUESTED):
+            await self.note_request(inbound.conversation.thread)
+
+    async def _placed(self, inbound: Inbound) -> Inbound:
+        """What was said in a session that we began for a ticket belongs to the ticket's conversation.
+
+        What is said in a session whose request never came (its delivery failed, say) is partial.
+        """
         here = inbound.conversation
         if here.thread.startswith(ISSUE_PREFIX):
             return inbound
         thread = await self.thread_of(here.thread)
-        return inbound.model_copy(
-            update={"conversation": here.model_copy(update={"thread": thread})}
-        )
+        if thread != here.thread:
+            there = here.model_copy(update={"thread": thread})
+            return inbound.model_copy(update={"conversation": there})
+        if not inbound.semantic_key.startswith(PROMPTED) or await self._has_come(thread):
+            return inbound
+        return inbound.model_copy(update={"partial": True})
+
+    async def _has_come(self, session: str) -> bool:
+        """Whether we know what was asked for when the session began."""
+        return await self._notes.get(_came(session)) is not None
+
+    async def note_request(self, session: str) -> None:
+        await self._notes.put(_came(session), "")
 
 
 def with_page(issue: IssueSessionsOf, page: str) -> str | None:
@@ -96,6 +115,10 @@ def must_be_spoken_in(conversation: Conversation) -> None:
 def _opened(conversation: Conversation) -> str:
     issue = conversation.thread.removeprefix(ISSUE_PREFIX)
     return f"{NAME}:opened:{conversation.team}:{issue}"
+
+
+def _came(session: str) -> str:
+    return f"{NAME}:request:{session}"
 
 
 def _stands_for(session: str) -> str:

@@ -20,7 +20,7 @@ from bot.pages import PageLinks
 from bot.said import show_card
 from bot.standing import Standing
 from bot.states import TaskState
-from bot.store import inbox, outbox, tasks
+from bot.store import commands, inbox, outbox, tasks
 from bot.store.engine import Store
 from bot.store.rows import TaskRow
 from bot.tasks import end_round
@@ -144,6 +144,11 @@ class Life:
             changes = {"id": task.id, "state": state.value}
             await tx.execute(text("UPDATE task SET state = :state WHERE id = :id"), changes)
         return await self.task()
+
+    async def steered(self) -> list[str]:
+        """What the agent is still to hear."""
+        async with self.store.read() as conn:
+            return [row.text for row in await commands.open_for(conn, (await self.task()).id)]
 
     async def dead(self) -> list[str]:
         """What was given up."""

@@ -266,14 +266,62 @@ async def deliver_backwards(life: Life, url: str, since: int) -> None:
 
 
 async def test_a_prompt_that_overtakes_its_request_begins_one_errand(life: Life) -> None:
-    """With its own words: by the time the request comes, its session is taken for one of ours."""
+    """With the ticket's words too: by the time the request comes, its session is taken for one of ours."""
     url, people = held_back(life), life.linear.people
     session = await people.delegate(life.linear.world.issue("Fix it", description="Soon."))
     await people.prompt(session, "also bump it")
     await deliver_backwards(life, url, 0)
     task = await life.task()
-    assert (task.state, task.prompt) == (TaskState.QUEUED, "also bump it")
+    assert (task.state, task.prompt) == (TaskState.QUEUED, "Fix it\n\nSoon.\n\nalso bump it")
+    assert task.title == "Fix it"
     assert await life.dead() == []
+    asked = life.linear.count("SessionRequest")
+    await people.prompt(session, "and test it")
+    await life.settle()
+    assert await life.steered() == ["and test it"]
+    assert life.linear.count("SessionRequest") == asked
+
+
+async def test_a_prompt_that_overtakes_is_theirs_who_said_it(life: Life) -> None:
+    """Whoever delegated the ticket has not asked for it."""
+    url, people = held_back(life), life.linear.people
+    session = await people.delegate(life.linear.world.issue("Fix it", description="Soon."))
+    await people.prompt(session, "also bump it", by=life.linear.world.lee)
+    await deliver_backwards(life, url, 0)
+    assert (await life.task()).requester_name == life.linear.world.lee.name
+
+
+async def test_a_request_and_words_found_together_are_each_itself(life: Life) -> None:
+    polling = life.channel.polling(life.intake.receive)
+    await polling.round()
+    held_back(life)
+    session = await life.linear.people.delegate(life.linear.world.issue("Fix it"))
+    await life.linear.people.prompt(session, "also bump it")
+    await polling.round()
+    await life.settle()
+    assert (await life.task()).prompt == "Fix it"
+    assert await life.steered() == ["also bump it"]
+
+
+async def test_words_in_a_session_from_before_we_took_note_stay_themselves(life: Life) -> None:
+    session = await life.delegated()
+    await life.channel._notes.swap(f"linear:request:{session.id}", "", None)
+    for said in ("also bump it", "and test it"):
+        await life.linear.people.prompt(session, said)
+        await life.settle()
+    assert await life.steered() == ["also bump it", "and test it"]
+    assert life.linear.count("SessionRequest") == 2
+
+
+async def test_a_word_that_overtakes_its_request_is_answered_and_the_errand_begins(
+    life: Life,
+) -> None:
+    url, people = held_back(life), life.linear.people
+    session = await people.delegate(life.linear.world.issue("Fix it", description="Soon."))
+    await people.prompt(session, "help")
+    await deliver_backwards(life, url, 0)
+    assert (await life.task()).prompt == "Fix it\n\nSoon."
+    assert any("stop" in said for said in session.said("response"))
 
 
 async def test_a_withdrawal_that_comes_after_a_new_delegation_stops_nothing(life: Life) -> None:
