@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from runner.errors import SandboxAwayError, SandboxLostError
 from runner.guard import allow_message, policy_message
-from runner.inside.wire import TOTAL_BYTES
+from runner.inside.wire import FULL, TOTAL_BYTES
 from runner.narration import COMMAND_KEY, POLICY_KEY, SETTLE_KEY, Narration
 from runner.outlet import Outlet
 from runner.protocol import Answered, Asked, Command, Finished, Launch
@@ -19,8 +19,6 @@ from runner.rundir import Prepared, transcript_line
 from runner.sandbox import Line, Role, Sandbox
 from runner.station import Pace
 
-FULL: Final = "transcript limit"
-"""What a container says that wrote more than its log may hold."""
 _TOO_MUCH: Final = (
     f"The agent printed more than a run may ({TOTAL_BYTES // 1024**2} MiB of protocol, commands' output and errors), and was ended. "
     "Asking again starts over; a command that prints a lot should write to a file."

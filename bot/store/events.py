@@ -45,7 +45,6 @@ async def of_task(
     *,
     fence: int | None = None,
     stored_since: datetime | None = None,
-    limit: int = 10_000,
 ) -> list[EventRow]:
     """In the order in which they happened, run by run."""
     query = select(table).where(table.c.task == task)
@@ -54,7 +53,7 @@ async def of_task(
     if fence is not None:
         query = query.where(table.c.fence == fence)
     order = (table.c.fence, table.c.at, table.c.source, table.c.seq)
-    rows = await conn.execute(query.order_by(*order).limit(limit))
+    rows = await conn.execute(query.order_by(*order))
     return [_row(row) for row in rows.mappings()]
 
 

@@ -12,6 +12,8 @@ LINE_BYTES = 256 * 1024
 TOTAL_BYTES = 40 * 1024 * 1024
 INPUT_LINE_BYTES = 4 * 1024 * 1024
 FATAL_STATUS = 70
+FULL = "transcript limit"
+"""What a container says at its end that wrote more than `TOTAL_BYTES`."""
 _RESERVE_BYTES = 1024
 _KEY_CHARACTERS = 200
 _TEXT_LIMITS = (64_000, 16_000, 4_000, 1_000, 200)
@@ -47,7 +49,7 @@ class Transcript:
                 return
             line = self._line(kind, fields)
             if len(line) + _RESERVE_BYTES > self._left:
-                self._finish("transcript limit")
+                self._finish(FULL)
             else:
                 self._put(line)
 

@@ -77,7 +77,6 @@ async def test_events_come_run_by_run_in_the_order_of_time(store: Store) -> None
         await events.insert_many(tx, told[::-1], now=NOW)
         assert [row.record for row in await events.of_task(tx, TASK)] == told
         assert [row.record for row in await events.of_task(tx, TASK, fence=2)] == told[4:]
-        assert [row.record for row in await events.of_task(tx, TASK, limit=2)] == told[:2]
 
 
 async def test_a_command_is_stored_once_and_open_until_seen(store: Store) -> None:
