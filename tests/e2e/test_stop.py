@@ -80,6 +80,12 @@ async def test_a_second_stop_does_not_wait(team: Team) -> None:
 
     await until(apart, seconds=10, what="the second is no double click")
     await team.reply("stop", thread)
+
+    async def sent() -> bool:
+        given = await team.errand.commands()
+        return [c.kind for c in given if c.sent_at is not None] == ["stop", "stop"]
+
+    await until(sent, seconds=10, what="both wait for the worker")
     team.errand.processes["work"].send_signal(signal.SIGCONT)
     task = await team.errand.ended(seconds=5)
     assert task.state is TaskState.STOPPED

@@ -16,9 +16,9 @@ import docker
 import httpx
 
 from bot.states import TERMINAL
-from bot.store import events, runs, tasks
+from bot.store import commands, events, runs, tasks
 from bot.store.engine import Store
-from bot.store.rows import EventRow, RunRow, TaskRow
+from bot.store.rows import CommandRow, EventRow, RunRow, TaskRow
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +142,12 @@ class Installation:
     async def task(self) -> TaskRow | None:
         found = await self.tasks()
         return found[0] if found else None
+
+    async def commands(self) -> list[CommandRow]:
+        """What no run has seen yet."""
+        async with self.store() as store, store.read() as conn:
+            found = [await commands.open_for(conn, t.id) for t in await tasks.listing(conn)]
+        return [row for rows in found for row in rows]
 
     async def runs(self) -> list[RunRow]:
         async with self.store() as store, store.read() as conn:
