@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import docker
+import stamina
 import structlog
 from docker.errors import APIError, NotFound
 
@@ -82,12 +83,23 @@ def freeze_all(api: docker.APIClient, names: Iterable[str]) -> None:
     """Pause containers, and give them names that no run will have. Paused already, or gone, is fine."""
     for name in names:
         try:
-            state = api.inspect_container(name)["State"]
-            if state["Running"] and not state["Paused"]:
-                api.pause(name)
+            for attempt in stamina.retry_context(on=_may_pass, attempts=5, timeout=_REMOVE_SECONDS):
+                with attempt:
+                    _freeze(api, name)
             api.rename(name, f"{_ASIDE}{name}")
         except NotFound:
             continue
+
+
+def _freeze(api: docker.APIClient, name: str) -> None:
+    state = api.inspect_container(name)["State"]
+    if state["Running"] and not state["Paused"]:
+        api.pause(name)
+
+
+def _may_pass(error: Exception) -> bool:
+    """On a busy host Docker gives up freezing now and then: "unable to freeze"."""
+    return isinstance(error, APIError) and bool(error.is_server_error())
 
 
 def remove_container(api: docker.APIClient, name: str) -> None:

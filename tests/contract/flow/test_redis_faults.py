@@ -146,6 +146,25 @@ async def test_a_redis_that_loads_for_a_minute_loses_nothing(
         assert (second.state, second.attempts) == (TaskState.STARTING, 1)
 
 
+async def test_a_file_that_ends_while_an_event_is_forgotten_leaves_none_that_nobody_reads(
+    yard: Yard, valkey: ValkeyServer
+) -> None:
+    await yard.running()
+    await valkey.kill()
+    cut_off(valkey, 1)
+    await valkey.start()
+    await yard.applier.step(pending=True)
+    assert await yard.redis.xlen(keys.EVENTS) == 0
+
+
+def cut_off(valkey: ValkeyServer, cut: int) -> None:
+    directory = Path(valkey.url.removeprefix("unix://")).parent
+    [file] = directory.glob("appendonlydir/*.incr.aof")
+    size = file.stat().st_size
+    with file.open("r+b") as opened:
+        opened.truncate(size - cut)
+
+
 @pytest.mark.parametrize("cut", [1, 60, 600])
 async def test_the_tail_of_redis_s_file_may_be_cut_off(
     yard: Yard, valkey: ValkeyServer, cut: int
@@ -153,13 +172,10 @@ async def test_the_tail_of_redis_s_file_may_be_cut_off(
     run = await yard.running()
     await yard.host.tell(run, done(changed=False))
     await valkey.kill()
-    directory = Path(valkey.url.removeprefix("unix://")).parent
-    [file] = directory.glob("appendonlydir/*.incr.aof")
-    size = file.stat().st_size
-    with file.open("r+b") as opened:
-        opened.truncate(size - cut)
+    cut_off(valkey, cut)
     await valkey.start()
 
+    await yard.applier.step(pending=True)  # as after every outage
     await yard.dispatcher.reconcile()
     assert await yard.host.claim(run) is Standing.LIVE
     await yard.tell(run, yard.host.started(), done(changed=False))
