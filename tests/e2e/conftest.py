@@ -200,7 +200,7 @@ class Team:
             marks = await self.reactions(ts)
             return "eyes" not in marks and bool(marks)
 
-        await until(marked, seconds=30, what="the message carries how it ended")
+        await until(marked, seconds=10, what="the message carries how it ended")
         return task
 
 

@@ -55,6 +55,6 @@ async def test_a_flood_of_protocol_ends_its_run_and_is_bounded_on_its_way(team: 
     task = await team.ends(thread, seconds=200)
     assert task.state is TaskState.FAILED
     assert task.attempts == 1
-    await team.hears(thread, "printed more than a run may")
+    await team.hears(thread, "printed more than a run may", seconds=5)
     assert MOST_EVENTS <= await told(team) < MOST_EVENTS + 100
     assert peak(team) < MAY_HAVE

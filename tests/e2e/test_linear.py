@@ -84,7 +84,7 @@ async def test_a_mention_in_a_comment_is_a_request(lead: Lead) -> None:
 async def test_a_prompt_while_it_runs_is_its_next_turn(lead: Lead) -> None:
     _, session = await lead.at_work(6)
     await lead.linear.people.prompt(session, "and this\n```sh\necho more >> README.md\n```")
-    await lead.sees(lambda: "Noted" in "".join(session.said("thought")), "it is noted")
+    await lead.sees(lambda: "Noted" in "".join(session.said("thought")), "it is noted", seconds=5)
     assert session.status == "active"
     assert session.said("response") == []
     await lead.sees_end(session)
@@ -102,7 +102,7 @@ async def test_a_prompt_while_it_waits_is_kept_for_when_it_starts(lead: Lead) ->
     session = await lead.linear.people.delegate(issue)
     await lead.is_in(session, TaskState.QUEUED)
     await lead.linear.people.prompt(session, "and this\n```sh\necho more >> README.md\n```")
-    await lead.sees(lambda: "Noted" in "".join(session.said()), "it is noted")
+    await lead.sees(lambda: "Noted" in "".join(session.said()), "it is noted", seconds=5)
     await lead.linear.people.complete(first)
     await lead.ended(session, seconds=90)
 
@@ -136,7 +136,7 @@ async def test_stop_is_answered_at_once_and_nothing_is_said_after_it(lead: Lead)
     await lead.linear.people.stop(session)
     before = len(session.history)
     await lead.sees(lambda: session.said("response"), "a last word", seconds=15)
-    assert (await lead.ended(session)).state is TaskState.STOPPED
+    assert (await lead.ended(session, seconds=10)).state is TaskState.STOPPED
     await lead.errand.cleaned_up()
     assert [activity.content.type for activity in session.history[before:]] == ["response"]
     assert "Nothing was published" in session.said("response")[0]
@@ -150,7 +150,7 @@ async def test_stop_before_it_began_is_the_end_of_it(lead: Lead) -> None:
     session = await lead.linear.people.delegate(issue)
     await lead.is_in(session, TaskState.QUEUED)
     await lead.linear.people.stop(session)
-    await lead.sees_end(session)
+    await lead.sees_end(session, seconds=10)
     [word] = session.said("response")
     assert "Stopped before it began." in word
     await lead.linear.people.complete(first)
@@ -160,7 +160,7 @@ async def test_stop_before_it_began_is_the_end_of_it(lead: Lead) -> None:
 async def test_stop_to_a_question_begins_nothing(lead: Lead) -> None:
     session = await unclear(lead)
     await lead.linear.people.stop(session)
-    await lead.sees_end(session)
+    await lead.sees_end(session, seconds=10)
     assert session.said("response") == ["All right, nothing is begun."]
     assert await lead.tasks(session) == []
 
@@ -171,7 +171,7 @@ async def test_stop_while_it_is_published_comes_too_late_and_says_so(lead: Lead)
         await lead.is_in(session, TaskState.PUBLISHING)
         await lead.linear.people.stop(session)
         await lead.sees(
-            lambda: "Too late to stop" in "".join(session.said("thought")), "too late", seconds=30
+            lambda: "Too late to stop" in "".join(session.said("thought")), "too late", seconds=10
         )
     await lead.sees_end(session)
     assert (await lead.task(session)).state is TaskState.SUCCEEDED
@@ -184,7 +184,7 @@ async def test_stop_after_the_end_says_that_nothing_runs(lead: Lead) -> None:
     assert "the-reason" in session.said("error")[0]
     assert session.said("response") == []
     await lead.linear.people.stop(session)
-    await lead.sees_end(session)
+    await lead.sees_end(session, seconds=10)
     assert session.said("response") == ["Nothing is running here."]
 
 
@@ -193,7 +193,7 @@ async def test_a_ticket_taken_back_stops(lead: Lead, act: str) -> None:
     issue, session = await lead.at_work()
     await getattr(lead.linear.people, act)(issue)
     assert (await lead.ended(session, seconds=15)).state is TaskState.STOPPED
-    await lead.sees_end(session)
+    await lead.sees_end(session, seconds=10)
     await lead.errand.cleaned_up()
 
 
@@ -339,5 +339,5 @@ async def test_the_record_names_who_asked_in_linear(lead: Lead) -> None:
         out = lead.errand.cli("task", "show", (await lead.task(session)).id).stdout
         return "linear:dana@acme.example" in out.replace("\n", "")
 
-    await until(shown, seconds=30, what="the record names who asked")
+    await until(shown, seconds=10, what="the record names who asked")
     await lead.sees_end(session)

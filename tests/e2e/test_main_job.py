@@ -17,7 +17,7 @@ FIX = "The greeting is misspelt.\nrun recipe fix"
 
 async def test_a_mention_becomes_a_pull_request(team: Team) -> None:
     thread = await team.mention(FIX)
-    await team.hears(thread, REPO)
+    await team.hears(thread, REPO, seconds=2)
     assert "eyes" in await team.reactions(thread)
 
     task = await team.ends(thread)
@@ -65,7 +65,7 @@ async def test_the_same_event_twice_is_one_task(team: Team) -> None:
 
 async def test_a_repo_that_the_policy_does_not_allow_is_refused_in_the_thread(team: Team) -> None:
     thread = await team.mention("acme/secret please")
-    said = await team.hears(thread, "Refused")
+    said = await team.hears(thread, "Refused", seconds=5)
     assert "acme/secret" in said
     assert await team.errand.tasks() == []
 
@@ -74,7 +74,7 @@ async def test_a_failing_recipe_fails_with_the_tail_of_its_output(team: Team) ->
     thread = await team.mention("do it\n```sh\necho fine\necho the-reason >&2; exit 3\n```")
     task = await team.ends(thread)
     assert task.state is TaskState.FAILED
-    await team.hears(thread, "step 2 of 2", "the-reason")
+    await team.hears(thread, "step 2 of 2", "the-reason", seconds=5)
     assert await team.pulls() == []
     assert await team.reactions(thread) == {"x"}
     await team.errand.cleaned_up()
@@ -140,7 +140,7 @@ async def test_a_host_that_somebody_opens_reaches_the_running_agent(team: Team) 
     )
     await team.hears(thread, "The agent wants", "packages.acme.invalid", seconds=30)
     await team.reply("allow packages.acme.invalid", thread)
-    await team.hears(thread, "allowed packages.acme.invalid for this errand")
+    await team.hears(thread, "allowed packages.acme.invalid for this errand", seconds=5)
     task = await team.ends(thread)
     assert task.state is TaskState.SUCCEEDED, task.reason
     shown = json.loads(team.errand.cli("task", "show", task.id, "--json").stdout)
@@ -156,6 +156,6 @@ async def test_a_workflow_file_is_not_published(team: Team) -> None:
     )
     task = await team.ends(thread)
     assert task.state is TaskState.FAILED
-    await team.hears(thread, ".github/workflows", "protected")
+    await team.hears(thread, ".github/workflows", "protected", seconds=5)
     assert await team.pulls() == []
     assert team.git.sha(REPO, task.branch) is None

@@ -27,9 +27,9 @@ async def test_a_stopped_run_leaves_its_work_on_the_branch_and_is_gone_on_with(t
     thread = await team.mention(HALF)
     await team.hears(thread, "sleep 300", seconds=30)
     await team.reply("stop", thread)
-    task = await team.errand.ended()
+    task = await team.errand.ended(seconds=10)
     assert task.state is TaskState.STOPPED
-    await team.hears(thread, "What it had done so far is on the branch", task.branch)
+    await team.hears(thread, "What it had done so far is on the branch", task.branch, seconds=5)
     assert "half.txt" in files(team, task.branch)
     assert await team.pulls() == []
     kept = team.git.sha(REPO, task.branch)
@@ -42,7 +42,7 @@ async def test_a_stopped_run_leaves_its_work_on_the_branch_and_is_gone_on_with(t
         [row] = await team.errand.tasks()
         return row.round > 1
 
-    await until(begun, seconds=30, what="the next round has begun")
+    await until(begun, seconds=10, what="the next round has begun")
     again = await team.ends(thread)
     assert (again.round, again.state) == (2, TaskState.SUCCEEDED), again.reason
     [pull] = await team.pulls()
@@ -55,7 +55,7 @@ async def test_what_was_kept_is_published_though_nothing_was_added(team: Team) -
     thread = await team.mention(HALF.replace("sleep", "sed -i s/helo/hello/ greet.py\nsleep"))
     await team.hears(thread, "sleep 300", seconds=30)
     await team.reply("stop", thread)
-    stopped = await team.errand.ended()
+    stopped = await team.errand.ended(seconds=10)
     await team.ends(thread)
     await team.reply("that is enough\n```sh\ntrue\n```", thread)
 
@@ -78,17 +78,17 @@ async def test_a_second_stop_does_not_wait(team: Team) -> None:
         age = (datetime.now(UTC) - task.changed_at).total_seconds()
         return task.state is TaskState.STOPPING and age > SAME_GESTURE_SECONDS
 
-    await until(apart, seconds=30, what="the second is no double click")
+    await until(apart, seconds=10, what="the second is no double click")
     await team.reply("stop", thread)
 
     async def sent() -> bool:
         given = await team.errand.commands()
         return [c.kind for c in given if c.sent_at is not None] == ["stop", "stop"]
 
-    await until(sent, seconds=30, what="both wait for the worker")
+    await until(sent, seconds=10, what="both wait for the worker")
     team.errand.processes["work"].send_signal(signal.SIGCONT)
-    task = await team.errand.ended()
+    task = await team.errand.ended(seconds=5)
     assert task.state is TaskState.STOPPED
-    await team.hears(thread, "Nothing was published")
+    await team.hears(thread, "Nothing was published", seconds=5)
     assert team.git.sha(REPO, task.branch) is None
     await team.errand.cleaned_up()

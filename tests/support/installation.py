@@ -200,7 +200,7 @@ class Installation:
                 *(self.data / "publish/quarantine").glob("*"),
             ]
 
-        await until(no_directories, seconds=30, what="no directory of a run is left")
+        await until(no_directories, seconds=5, what="no directory of a run is left")
 
     def logs(self) -> str:
         return "\n".join(

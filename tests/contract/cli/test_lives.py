@@ -44,7 +44,7 @@ async def _gone(pid: int) -> None:
     async def look() -> bool:
         return _state(pid) == "Z"
 
-    await until(look, seconds=30, what="the server is gone")
+    await until(look, seconds=5, what="the server is gone")
 
 
 def _state(pid: int) -> str:
