@@ -75,8 +75,6 @@ class Applier:
         pause = Signal()
         while True:
             try:
-                if pending:
-                    await self.bus.prepare_events()
                 taken = await self.step(pending=pending)
                 pending = pending and taken > 0
             except (StoreError, RedisError, OSError) as error:
@@ -86,6 +84,8 @@ class Applier:
 
     async def step(self, *, pending: bool) -> int:
         """Apply one batch; the number of stream entries that are done with."""
+        if pending:  # after an outage, which may have taken the stream along
+            await self.bus.prepare_events()
         delivered = await self.bus.events(count=BATCH, block_ms=BLOCK_MS, pending=pending)
         by_run: dict[RunKey, Entries] = defaultdict(dict)
         settled: list[str] = []

@@ -4,7 +4,7 @@ import structlog
 
 from integrations.channel import Inbound
 from integrations.errors import AuthError, RejectedError
-from integrations.linear.answers import IssueRequest, IssueSessionsOf, SessionRequest
+from integrations.linear.answers import IssueRequest, IssueSessionsOf, Request, SessionRequest
 from integrations.linear.api import Api
 from integrations.linear.beginning import show_life
 from integrations.linear.completion import (
@@ -53,25 +53,28 @@ class Completing:
         by_person = inbound.author != AUTOMATION
         if by_person:
             await self._show_life(inbound)
-        answer = await self._api.ask(
-            us.organization_id, SESSION_REQUEST, SessionRequest, id=inbound.conversation.thread
-        )
-        if begun_by_us(answer.agent_session, self._public_url):
+        request = await self._request(inbound, us)
+        if begun_by_us(request, self._public_url):
             return nothing(inbound)
         if not by_person:
             await self._show_life(inbound)
-        return completed_session(inbound, answer.agent_session, us)
+        return completed_session(inbound, request, us)
 
     async def _prompt(self, inbound: Inbound, us: Installation) -> Inbound:
         """Somebody said something in a session whose request had not come when this came."""
-        session = inbound.conversation.thread
-        answer = await self._api.ask(
-            us.organization_id, SESSION_REQUEST, SessionRequest, id=session
-        )
-        if not begun_by_us(answer.agent_session, self._public_url):
-            return with_request(inbound, answer.agent_session, us)
-        await self._sessions.note_request(session)  # begun before we took note of it
+        request = await self._request(inbound, us)
+        if not begun_by_us(request, self._public_url):
+            return with_request(inbound, request, us)
+        # Begun before we took note of it.
+        await self._sessions.note_request(inbound.conversation.thread)
         return inbound
+
+    async def _request(self, inbound: Inbound, us: Installation) -> Request:
+        """What began the session, as Linear has it now."""
+        answer = await self._api.ask(
+            us.organization_id, SESSION_REQUEST, SessionRequest, id=inbound.conversation.thread
+        )
+        return answer.agent_session
 
     async def _show_life(self, inbound: Inbound) -> None:
         here = inbound.conversation

@@ -86,9 +86,9 @@ class Sessions:
         if thread != here.thread:
             there = here.model_copy(update={"thread": thread})
             return inbound.model_copy(update={"conversation": there})
-        if not inbound.semantic_key.startswith(PROMPTED) or await self._has_come(thread):
-            return inbound
-        return inbound.model_copy(update={"partial": True})
+        if inbound.semantic_key.startswith(PROMPTED) and not await self._has_come(thread):
+            return inbound.model_copy(update={"partial": True})
+        return inbound
 
     async def _has_come(self, session: str) -> bool:
         """Whether we know what was asked for when the session began."""

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 _ASIDE: Final = "aside-"
 _REMOVE_SECONDS: Final = 20.0
+_FREEZE_SECONDS: Final = 20.0
 _LOOK_AGAIN_SECONDS: Final = 0.05
 OURS: Final = ("errand.installation", "errand.task", "errand.fence", "errand.role")
 
@@ -83,23 +84,22 @@ def freeze_all(api: docker.APIClient, names: Iterable[str]) -> None:
     """Pause containers, and give them names that no run will have. Paused already, or gone, is fine."""
     for name in names:
         try:
-            for attempt in stamina.retry_context(on=_may_pass, attempts=5, timeout=_REMOVE_SECONDS):
-                with attempt:
-                    _freeze(api, name)
+            _freeze(api, name)
             api.rename(name, f"{_ASIDE}{name}")
         except NotFound:
             continue
 
 
+def _may_pass(error: Exception) -> bool:
+    """On a busy host Docker gives up freezing now and then: "unable to freeze"."""
+    return isinstance(error, APIError) and bool(error.is_server_error())
+
+
+@stamina.retry(on=_may_pass, attempts=5, timeout=_FREEZE_SECONDS)
 def _freeze(api: docker.APIClient, name: str) -> None:
     state = api.inspect_container(name)["State"]
     if state["Running"] and not state["Paused"]:
         api.pause(name)
-
-
-def _may_pass(error: Exception) -> bool:
-    """On a busy host Docker gives up freezing now and then: "unable to freeze"."""
-    return isinstance(error, APIError) and bool(error.is_server_error())
 
 
 def remove_container(api: docker.APIClient, name: str) -> None:

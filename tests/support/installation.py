@@ -146,8 +146,8 @@ class Installation:
     async def commands(self) -> list[CommandRow]:
         """What no run has seen yet."""
         async with self.store() as store, store.read() as conn:
-            found = [await commands.open_for(conn, t.id) for t in await tasks.listing(conn)]
-        return [row for rows in found for row in rows]
+            listed = await tasks.listing(conn)
+            return [c for t in listed for c in await commands.open_for(conn, t.id)]
 
     async def runs(self) -> list[RunRow]:
         async with self.store() as store, store.read() as conn:
