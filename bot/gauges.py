@@ -65,9 +65,7 @@ class Gauges:
 
     def _show_figures(self, sight: Sight, found: Figures | None) -> None:
         self._tasks.clear()
-        for name in sight.destinations:
-            stopped = UNKNOWN if found is None else float(name in found.stopped)
-            self._stopped.labels(name).set(stopped)
+        self._show_stopped(sight, None if found is None else found.stopped)
         if found is None:
             _forget(self._queue_oldest, self._inbox_new, self._inbox_oldest, self._inbox_dead,
                     self._outbox_pending, self._outbox_oldest, self._outbox_dead)  # fmt: skip
@@ -81,6 +79,13 @@ class Gauges:
         self._outbox_pending.set(found.outbox_pending)
         self._outbox_oldest.set(sight.seconds_since(found.outbox_since))
         self._outbox_dead.set(found.outbox_dead)
+
+    def _show_stopped(self, sight: Sight, stopped: frozenset[str] | None) -> None:
+        """Workspaces have one while they stand still; who is asked nothing of has none."""
+        self._stopped.clear()
+        for name in (*sight.destinations, *(stopped or ())):
+            value = UNKNOWN if stopped is None else float(name in stopped)
+            self._stopped.labels(name).set(value)
 
     def _show_traffic(self, found: Traffic | None) -> None:
         self._slots.clear()

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.intake import Signal, utc_now
 from bot.metrics import Metrics
+from bot.rate_limits import Buckets, Call, Method, jittered
 from bot.said import introduce, say
-from bot.standing import Standing
+from bot.standing import Standing, destination_of
 from bot.store import outbox, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
+from bot.store.outbox import Destination
 from bot.store.rows import OutboxRow
 from integrations.channel import Channel, Conversation, Mark, Notice, Opening, Reply
 from integrations.errors import (
@@ -39,6 +42,7 @@ FIRST_SECONDS = 5.0
 MAX_TRIES = 1500
 """At a minute each, an outage of a day loses nothing."""
 PARALLEL = 20
+"""About so many calls at once to one workspace of a channel: one that hangs has no more, and the others have theirs."""
 CALL_SECONDS = 20.0
 
 _reply: TypeAdapter[Reply] = TypeAdapter(Reply)
@@ -52,27 +56,42 @@ class Outbox:
     channels: Mapping[str, Channel]
     spoken: Signal
     standing: Standing
+    buckets: Buckets
     alone: bool = False
     """No other sender uses this store: what is in flight at the start was sent by one that is dead."""
     now: Callable[[], datetime] = utc_now
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)
+    _under_way: Counter[Destination] = field(default_factory=Counter)
+    """Calls that were begun and have not ended."""
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Send until cancelled; no call waits for another one's end, except in its conversation."""
         inherited = self.alone
-        while True:
-            due = SWEEP_SECONDS
-            try:
-                if inherited:
-                    await self.take_over()
-                    inherited = False
-                while await self.step():
-                    pass
-                due = await self._until_due()
-            except* StoreError as errors:  # also from within the group of a step
-                log.warning("outbox_store_unreachable", error=repr(errors.exceptions[0]))
-            await self.spoken.wait(due)
+        async with asyncio.TaskGroup() as calls:
+            while True:
+                due = SWEEP_SECONDS
+                try:
+                    if inherited:
+                        await self.take_over()
+                        inherited = False
+                    while rows := await self.claim():
+                        for row in rows:
+                            self._under_way[destination_of(row.conversation)] += 1
+                            calls.create_task(self._attend(row))
+                    due = await self._until_due()
+                except StoreError as error:
+                    log.warning("outbox_store_unreachable", error=repr(error))
+                await self.spoken.wait(due)
+
+    async def _attend(self, row: OutboxRow) -> None:
+        try:
+            await self.deliver(row)
+        except StoreError as error:  # its lease runs out, and then it is looked for
+            log.warning("outbox_store_unreachable", error=repr(error))
+        finally:
+            self._under_way[destination_of(row.conversation)] -= 1
+            self.spoken.set()
 
     async def take_over(self) -> None:
         """Go on at once with what a killed sender had in flight, instead of waiting for its lease."""
@@ -83,39 +102,49 @@ class Outbox:
 
     async def _until_due(self) -> float:
         async with self.store.read() as conn:
-            due = await outbox.next_due(conn)
+            due = await outbox.next_due(conn, busy=self._busy())
         if due is None:
             return SWEEP_SECONDS
         return min(SWEEP_SECONDS, max(0.02, (due - self.now()).total_seconds()))
 
-    async def step(self) -> int:
-        """Send what is due, one message per conversation; the number of messages tried."""
+    def _busy(self) -> list[Destination]:
+        return [where for where, calls in self._under_way.items() if calls >= PARALLEL]
+
+    async def claim(self) -> list[OutboxRow]:
+        """Take what is due, one message per conversation, of workspaces that have calls left."""
         now = self.now()
         async with self.store.begin() as tx:
             await outbox.expired(tx, now=now)
-            rows = await outbox.claim(tx, now=now, lease_seconds=LEASE_SECONDS, limit=PARALLEL)
-        async with asyncio.TaskGroup() as group:
-            for row in rows:
-                group.create_task(self._deliver(row))
-        return len(rows)
+            return await outbox.claim(
+                tx, now=now, lease_seconds=LEASE_SECONDS, limit=PARALLEL, busy=self._busy()
+            )
 
-    async def _deliver(self, row: OutboxRow) -> None:
+    async def deliver(self, row: OutboxRow) -> None:
+        """Send one that was claimed, and write down what became of it."""
         channel = self.channels.get(row.conversation.channel)
         if channel is None:
             await self._later(row, UnavailableError(row.conversation.channel, "it is switched off"))
             return
-        if wait := self.standing.wait_seconds(channel.name):
+        call = Call(row.conversation, _method(row))
+        if wait := self.standing.wait_seconds(str(destination_of(row.conversation))):
             await self._hold(row, wait, "it refuses our credential")
-            return
+        elif wait := self.buckets.wait_seconds(call):
+            await self._hold(row, jittered(wait), "it asked to wait")
+        else:
+            await self._call(channel, row, call)
+
+    async def _call(self, channel: Channel, row: OutboxRow, call: Call) -> None:
+        destination = str(destination_of(row.conversation))
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 with self.tracing.span("post", task=row.task, kind=row.kind):
                     remote_id = await self._send(channel, row)
         except RateLimitedError as error:
             self.metrics.rate_limit_wait.labels(channel.name).inc(error.retry_after)
-            await self._again(row, error.retry_after, error)
+            self.buckets.empty(call, error)
+            await self._again(row, jittered(error.retry_after), error)
         except AuthError as error:
-            seconds = await self.standing.refused(channel.name, error)
+            seconds = await self.standing.refused(destination, error)
             await self._hold(row, seconds, str(error))
         except (RejectedError, ValueError, LookupError) as error:
             # The latter two: a payload of another version.
@@ -124,7 +153,7 @@ class Outbox:
             await self._later(row, error)
         else:
             await self._sent(row, remote_id)
-            await self.standing.accepted(channel.name)
+            await self.standing.accepted(destination)
 
     async def _later(self, row: OutboxRow, error: Exception) -> None:
         if row.tries >= MAX_TRIES:
@@ -148,7 +177,7 @@ class Outbox:
             )
             return begun.model_dump_json()
         reply = _reply.validate_python(row.payload)
-        known = row.remote_id or await self._find(channel, row)
+        known = row.remote_id or (await self._find(channel, row) if _may_be_there(row) else None)
         if known:
             await channel.edit(row.conversation, known, reply)
             return known
@@ -156,11 +185,7 @@ class Outbox:
 
     async def _find(self, channel: Channel, row: OutboxRow) -> str | None:
         """What an earlier attempt with an unknown outcome may have left there."""
-        if row.first_claim_at is None or row.claim_until is None:
-            return None
-        if row.first_claim_at >= row.claim_until - timedelta(seconds=LEASE_SECONDS):
-            return None  # this is the first attempt
-        since = row.first_claim_at - timedelta(seconds=5)
+        since = (row.first_claim_at or row.created_at) - timedelta(seconds=5)
         return await channel.find(row.conversation, key=row.id, since=since)
 
     async def _sent(self, row: OutboxRow, remote_id: str) -> None:
@@ -222,6 +247,25 @@ class Outbox:
         notice = Notice(text=text, error=True)
         await say(tx, task.conversation, notice, seq=f"open:{row.id}", now=self.now(), task=task.id)
         self.spoken.set()
+
+
+def _may_be_there(row: OutboxRow) -> bool:
+    """An earlier attempt was made, and what became of it is not known."""
+    if row.first_claim_at is None or row.claim_until is None:
+        return False
+    return row.first_claim_at < row.claim_until - timedelta(seconds=LEASE_SECONDS)
+
+
+def _method(row: OutboxRow) -> Method:
+    match row.kind:
+        case "mark":
+            return "mark"
+        case "open":
+            return "post"
+        case _ if row.remote_id:
+            return "edit"
+        case _:
+            return "find" if _may_be_there(row) else "post"
 
 
 def _backoff(tries: int) -> float:

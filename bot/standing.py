@@ -1,4 +1,7 @@
-"""Which destinations refuse our credential: each stands still by itself, is seen to, and goes on when it is mended."""
+"""Which destinations refuse our credential: each stands still by itself, is seen to, and goes on when it is mended.
+
+A destination is one workspace of a channel, `slack:T0ACME`, or a forge, `github`.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -13,12 +16,15 @@ from bot.intake import utc_now
 from bot.store import cursors
 from bot.store.engine import Store
 from bot.store.figures import STOPPED
+from bot.store.outbox import Destination
 from integrations.channel import Conversation
 
 log = structlog.get_logger()
 
 ASK_AGAIN_SECONDS = (5.0, 60.0)
 """A refused credential may be put right in a moment, or in a week: doubled from one to the other."""
+LOOK_AGAIN_SECONDS = 30.0
+"""So old may what is known of the notes be: another process may have made or dropped one."""
 
 
 class Stopped(BaseModel):
@@ -28,6 +34,8 @@ class Stopped(BaseModel):
 
     since: datetime
     reason: str
+    removed: bool = False
+    """Somebody took the app out; it is back as soon as anything is said there."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +46,8 @@ class Standing:
     now: Callable[[], datetime] = utc_now
     _until: dict[str, datetime] = field(default_factory=dict)
     _refusals: dict[str, int] = field(default_factory=dict)
-    _noted: set[str] | None = None
+    _noted: set[str] = field(default_factory=set)
+    _looked_at: datetime | None = None
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def wait_seconds(self, destination: str) -> float:
@@ -80,10 +89,12 @@ class Standing:
         log.info("destination_resumed", destination=destination)
 
     async def _known(self) -> set[str]:
-        """Once from the database: a predecessor may have noted it."""
-        if self._noted is None:
+        """Destinations that are noted, by whom ever."""
+        now = self.now()
+        if self._looked_at is None or (now - self._looked_at).total_seconds() > LOOK_AGAIN_SECONDS:
             async with self.store.read() as conn:
                 self._noted = set(await cursors.starting(conn, STOPPED))
+            self._looked_at = now
         return self._noted
 
 
@@ -93,21 +104,27 @@ def pause(refusals: int) -> float:
     return min(longest, first * 2.0 ** min(max(refusals - 1, 0), 10))
 
 
+def destination_of(where: Conversation) -> Destination:
+    """What has one credential, and its own slots."""
+    return Destination(where.channel, where.team)
+
+
 async def note_removed(tx: AsyncConnection, where: Conversation, *, now: datetime) -> None:
     """Somebody has taken the bot out of a workspace: nothing can be said there until it is back."""
-    note = Stopped(since=now, reason="the app was removed from this workspace")
+    note = Stopped(since=now, reason="the app was removed from this workspace", removed=True)
     await cursors.put(tx, _workspace(where), note.model_dump_json())
 
 
 async def note_back(tx: AsyncConnection, where: Conversation) -> None:
     """Something was said there: it is in that workspace (again)."""
-    if where.team and await cursors.get(tx, _workspace(where)):
+    note = await cursors.get(tx, _workspace(where)) if where.team else None
+    if note and Stopped.model_validate_json(note).removed:
         await cursors.drop(tx, _workspace(where))
-        log.info("destination_resumed", destination=f"{where.channel}:{where.team}")
+        log.info("destination_resumed", destination=str(destination_of(where)))
 
 
 def _workspace(where: Conversation) -> str:
-    return f"{STOPPED}{where.channel}:{where.team}"
+    return f"{STOPPED}{destination_of(where)}"
 
 
 async def stopped_destinations(store: Store) -> dict[str, Stopped]:

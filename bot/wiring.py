@@ -19,6 +19,7 @@ from bot.apply import Applier
 from bot.branches import Branches
 from bot.broker import Broker
 from bot.bus import Bus
+from bot.clock import StoreClock
 from bot.completion import Completer
 from bot.desk import Desk
 from bot.dispatch import Dispatcher
@@ -33,6 +34,7 @@ from bot.outbox import Outbox
 from bot.pages import PageLinks, TaskPages
 from bot.publish import Publisher
 from bot.pulls import PullWatch
+from bot.rate_limits import Buckets
 from bot.retention import Retention
 from bot.settings import Settings, vault_key, worker_token
 from bot.standing import Standing
@@ -198,6 +200,8 @@ async def open_services(
         stack.push_async_callback(store.close)
         only_one = stack.enter_context(alone(store.file))
         await store.upgrade()
+        clock = StoreClock(store)
+        await clock.look()
         bus = await Bus.open(redis_url)
         stack.push_async_callback(bus.close)
         channels = open_channels(settings, store, in_force) | {c.name: c for c in more_channels}
@@ -211,6 +215,7 @@ async def open_services(
                 settings=settings,
                 in_force=in_force,
                 store=store,
+                clock=clock,
                 bus=bus,
                 channels=channels,
                 trackers=trackers_of(channels),
@@ -229,6 +234,7 @@ class _Opened:
     settings: Settings
     in_force: InForce
     store: Store
+    clock: StoreClock
     bus: Bus
     channels: dict[str, Channel]
     trackers: dict[str, Tracker]
@@ -242,35 +248,40 @@ def _assemble(parts: _Opened) -> Services:
     arrived, partial, queued, spoken, commanded, finished = (Signal() for _ in range(6))
     settings, in_force, store, bus = parts.settings, parts.in_force, parts.store, parts.bus
     channels, trackers, forges = parts.channels, parts.trackers, parts.forges
-    metrics, tracing, standing = parts.metrics, parts.tracing, Standing(store=store)
+    metrics, tracing, now = parts.metrics, parts.tracing, parts.clock.now
+    standing = Standing(store=store, now=now)
     handed_in = HandIns(settings.data_dir)
     pages = PageLinks(public_url=settings.public_url, secret=worker_token(settings))
-    intake = Intake(store=store, arrived=arrived, partial=partial)
+    intake = Intake(store=store, arrived=arrived, partial=partial, now=now)
     completer = Completer(
         store=store, channels=channels, trackers=trackers, in_force=in_force, partial=partial,
-        arrived=arrived,
+        arrived=arrived, now=now,
     )  # fmt: skip
     desk = Desk(
         store=store, in_force=in_force, pages=pages, trackers=trackers, arrived=arrived,
         queued=queued, spoken=spoken, commanded=commanded,
-        dealt=Dealt(metrics=metrics, tracing=tracing),
+        dealt=Dealt(metrics=metrics, tracing=tracing), now=now,
     )  # fmt: skip
-    vigil = Vigil(store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken)
+    vigil = Vigil(
+        store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken, now=now
+    )
     dispatcher = Dispatcher(
         store=store, bus=bus, in_force=in_force, channels=channels, queued=queued, spoken=spoken,
-        commanded=commanded, metrics=metrics, tracing=tracing,
+        commanded=commanded, metrics=metrics, tracing=tracing, now=now,
     )  # fmt: skip
     applier = Applier(
         store=store, bus=bus, in_force=in_force, spoken=spoken, finished=finished, queued=queued,
-        metrics=metrics,
+        metrics=metrics, now=now,
     )  # fmt: skip
     publisher = Publisher(
         store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH,
         finished=finished, spoken=spoken, standing=standing, metrics=metrics, tracing=tracing,
+        now=now,
     )  # fmt: skip
     outbox = Outbox(
-        store=store, channels=channels, spoken=spoken, standing=standing, alone=parts.alone,
-        metrics=metrics, tracing=tracing,
+        store=store, channels=channels, spoken=spoken, standing=standing, buckets=Buckets(now=now),
+        alone=parts.alone,
+        metrics=metrics, tracing=tracing, now=now,
     )  # fmt: skip
     retention = Retention(
         store=store, settings=settings.retention, data_dir=settings.data_dir, metrics=metrics
@@ -291,6 +302,7 @@ def _assemble(parts: _Opened) -> Services:
         loops={
             "completion": completer.run, "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
             "commands": dispatcher.run_commands, "outbox": outbox.run, "policy": policy_file.run, "duty": duty.run,
+            "clock": parts.clock.run,
             "apply": duty.only(applier.run), "publish": duty.only(publisher.run),
             "pulls": duty.only(PullWatch(store=store, forges=forges).run), "retention": duty.only(retention.run),
         },

@@ -9,6 +9,11 @@ IntegrationError
 └── UnavailableError       outcome unknown or service down: look up, then try again
 """
 
+from typing import Literal
+
+RateScope = Literal["workspace", "method", "place"]
+"""What a service counts together: all calls of a workspace, those of one method, or those of one method to one place."""
+
 
 class IntegrationError(Exception):
     """Root of this room's errors."""
@@ -36,12 +41,13 @@ class AuthError(RejectedError):
 
 
 class RateLimitedError(IntegrationError):
-    """Too many calls; `retry_after` is in seconds."""
+    """Too many calls of those that `scope` names; `retry_after` is in seconds."""
 
-    def __init__(self, service: str, retry_after: float) -> None:
+    def __init__(self, service: str, retry_after: float, *, scope: RateScope = "workspace") -> None:
         super().__init__(f"{service} asks to wait {retry_after:g} s")
         self.service = service
         self.retry_after = retry_after
+        self.scope = scope
 
 
 class UnavailableError(IntegrationError):

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -66,6 +67,14 @@ class Store:
         """A snapshot that waits for nobody and can't write."""
         async with _transaction(self._reader) as conn:
             yield conn
+
+    async def time(self) -> datetime | None:
+        """By the clock of the database's server; None where there is none but this process."""
+        if self.dialect == "sqlite":
+            return None
+        async with self.read() as conn:
+            found: datetime = (await conn.execute(select(func.clock_timestamp()))).scalar_one()
+        return found.astimezone(UTC)
 
     async def upgrade(self) -> None:
         """Bring the schema to `head`. Safe twice and from several processes; all or nothing."""

@@ -4,6 +4,8 @@ A row goes pending → sending → sent, and back to pending when a newer versio
 when sending failed for now (`again`), or when the sender vanished (`expired`).
 """
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,20 +15,24 @@ from sqlalchemy import (
     FromClause,
     RowMapping,
     Select,
+    Text,
     and_,
     case,
     exists,
     false,
     func,
     literal,
+    not_,
     or_,
     select,
     tuple_,
+    type_coerce,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
-from bot.store.columns import UtcTime
+from bot.store.columns import UtcTime, canonical
 from bot.store.rows import OutboxRow
 from bot.store.tables import DEAD, PENDING, SENDING
 from bot.store.tables import outbox as table
@@ -34,6 +40,18 @@ from bot.store.writing import insert_new
 
 URGENT, NORMAL = 0, 1
 UNSENT = ("pending", "sending")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One workspace of a channel."""
+
+    channel: str
+    team: str = ""
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.channel}:{self.team}" if self.team else self.channel
 
 
 async def put(tx: AsyncConnection, row: OutboxRow) -> bool:
@@ -76,15 +94,20 @@ async def replace(
 
 
 async def claim(
-    tx: AsyncConnection, *, now: datetime, lease_seconds: float, limit: int
+    tx: AsyncConnection,
+    *,
+    now: datetime,
+    lease_seconds: float,
+    limit: int,
+    busy: Collection[Destination] = (),
 ) -> list[OutboxRow]:
     """Take rows to send, the urgent first, then what is due for longest: at most one per conversation.
 
     Only the first waiting row of a conversation is taken, when it is due and none is in flight
     there; so a row that waits for its next try holds back those behind it. Across conversations an
-    old card that changes all the time has its turn, and no more than that.
+    old card that changes all the time has its turn, and no more than that. Nothing is taken for `busy` ones.
     """
-    due = _heads(select(table.c.ordinal)).where(table.c.next_at <= now)
+    due = _heads(select(table.c.ordinal)).where(table.c.next_at <= now, *_not_to(busy))
     in_turn = due.order_by(table.c.rank, table.c.next_at, table.c.ordinal)
     chosen = in_turn.limit(limit).with_for_update(of=table, skip_locked=True)
     ordinals = (await tx.execute(chosen)).scalars().all()
@@ -215,9 +238,10 @@ async def retry(tx: AsyncConnection, row_id: str, *, now: datetime) -> bool:
     return (await tx.execute(update(table).where(*mine).values(changes))).rowcount == 1
 
 
-async def next_due(conn: AsyncConnection) -> datetime | None:
+async def next_due(conn: AsyncConnection, *, busy: Collection[Destination] = ()) -> datetime | None:
     """When the next row could be claimed, if none is put and none comes back before."""
-    found = await conn.execute(_heads(select(func.min(table.c.next_at))))
+    heads = _heads(select(func.min(table.c.next_at))).where(*_not_to(busy))
+    found = await conn.execute(heads)
     due: datetime | None = found.scalar_one()
     return due
 
@@ -248,6 +272,23 @@ def _heads(query: Select[Any]) -> Select[Any]:
         ~exists().where(here, other.c.state == SENDING),
         ~exists().where(here, before),
     )
+
+
+def _not_to(busy: Collection[Destination]) -> list[ColumnElement[bool]]:
+    return [not_(_goes_to(destination)) for destination in busy]
+
+
+def _goes_to(destination: Destination) -> ColumnElement[bool]:
+    """By the text of a conversation, which is canonical: see `ConversationText`."""
+    stored = type_coerce(table.c.conversation, Text)
+    channel = stored.contains(_member("channel", destination.channel), autoescape=True)
+    if not destination.team:
+        return and_(channel, not_(stored.contains('"team":')))
+    return and_(channel, stored.contains(_member("team", destination.team), autoescape=True))
+
+
+def _member(name: str, value: str) -> str:
+    return canonical({name: value})[1:-1]
 
 
 def _row(row: RowMapping) -> OutboxRow:

@@ -11,6 +11,7 @@ from integrations.errors import (
     AuthError,
     IntegrationError,
     RateLimitedError,
+    RateScope,
     RejectedError,
     UnavailableError,
 )
@@ -66,12 +67,21 @@ def from_answer(error: SlackApiError) -> IntegrationError:
     data = getattr(error.response, "data", None)
     code = str(data.get("error", "")) if isinstance(data, Mapping) else ""
     if status == HTTPStatus.TOO_MANY_REQUESTS or code in RATE_CODES:
-        return RateLimitedError("slack", _wait(error.response.headers))
+        url = str(getattr(error.response, "api_url", ""))
+        return RateLimitedError("slack", _wait(error.response.headers), scope=_scope(url))
     if code in AUTH_CODES:
         return AuthError("slack", code)
     if not code or code in PASSING_CODES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return UnavailableError("slack", code or f"HTTP {status}")
     return RejectedError("slack", code)
+
+
+def _scope(url: str) -> RateScope:
+    """Slack counts by method and workspace; posts besides by channel, one a second.
+
+    https://docs.slack.dev/apis/web-api/rate-limits
+    """
+    return "place" if url.rpartition("/")[2] == "chat.postMessage" else "method"
 
 
 def _wait(headers: Mapping[str, str]) -> float:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from bot.intake import Signal
 from bot.outbox import Outbox
+from bot.rate_limits import Buckets
 from bot.said import mark, show_card
 from bot.standing import Standing
 from bot.states import TaskState
@@ -101,6 +102,7 @@ async def measure(root: Path, console: Console) -> list[Figure]:
             channels={"slack": channel},
             spoken=Signal(),
             standing=Standing(store=store),
+            buckets=Buckets(),
         )
         try:
             await store.upgrade()

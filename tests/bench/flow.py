@@ -12,6 +12,7 @@ from bot.bus import Bus
 from bot.in_force import InForce
 from bot.intake import Signal
 from bot.outbox import Outbox
+from bot.rate_limits import Buckets
 from bot.said import say
 from bot.standing import Standing
 from bot.states import TaskState
@@ -102,8 +103,9 @@ def _event(n: int, number: int) -> EventRecord:
 async def _messages_per_second(store: Store, channel: FakeChannel, number: int) -> float:
     """What the events had to say on cards is sent before."""
     sender = Outbox(
-        store=store, channels={"fake": channel}, spoken=Signal(), standing=Standing(store=store)
-    )
+        store=store, channels={"fake": channel}, spoken=Signal(), standing=Standing(store=store),
+        buckets=Buckets(),
+    )  # fmt: skip
     sending = asyncio.create_task(sender.run())
     await _emptied(store)
     now = datetime.now(UTC)

@@ -38,8 +38,8 @@ def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def a_conversation(*, place: str = "C0WEB", thread: str = "1.0") -> Conversation:
-    return Conversation(channel="fake", team="T0", place=place, thread=thread)
+def a_conversation(*, team: str = "T0", place: str = "C0WEB", thread: str = "1.0") -> Conversation:
+    return Conversation(channel="fake", team=team, place=place, thread=thread)
 
 
 def an_inbound(

@@ -31,6 +31,7 @@ __all__ = [
     "empty_url",
     "postgres_database",
     "postgres_server",
+    "postgres_store",
     "postgres_template",
     "sqlite_template",
     "store",
@@ -91,6 +92,15 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         return f"sqlite:///{path}"
     return _fresh(request, template=request.getfixturevalue("postgres_template"))
+
+
+@pytest.fixture
+async def postgres_store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    """A PostgreSQL database with the newest schema."""
+    template: str = request.getfixturevalue("postgres_template")
+    store = Store(_fresh(request, template=template))
+    yield store
+    await store.close()
 
 
 @pytest.fixture

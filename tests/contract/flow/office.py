@@ -1,5 +1,6 @@
 """`serve` in parts: each class as it ships, on a real database, beside a channel in memory."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from bot.in_force import InForce
 from bot.intake import Intake, Signal
 from bot.outbox import Outbox
 from bot.pages import PageLinks
+from bot.rate_limits import Buckets
 from bot.standing import Standing
 from bot.states import TaskState
 from bot.store import audit, commands, outbox, runs, tasks
@@ -47,6 +49,15 @@ class Clock:
         self.at += timedelta(seconds=seconds)
 
 
+async def send_due(sender: Outbox) -> int:
+    """Send what is due, one message per conversation, and wait for it; how many were tried."""
+    rows = await sender.claim()
+    async with asyncio.TaskGroup() as calls:
+        for row in rows:
+            calls.create_task(sender.deliver(row))
+    return len(rows)
+
+
 @dataclass(slots=True, kw_only=True)
 class Office:
     """Everything of `serve` that needs neither Redis nor a forge."""
@@ -64,10 +75,12 @@ class Office:
     finished: Signal = field(default_factory=Signal)
     intake: Intake = field(init=False)
     standing: Standing = field(init=False)
+    buckets: Buckets = field(init=False)
     _heard: int = 0
 
     def __post_init__(self) -> None:
         self.standing = Standing(store=self.store, now=self.clock.now)
+        self.buckets = Buckets(now=self.clock.now)
         self.intake = Intake(store=self.store, arrived=self.arrived, now=self.clock.now)
 
     @property
@@ -91,6 +104,7 @@ class Office:
             channels=self.channels,
             spoken=self.spoken,
             standing=self.standing,
+            buckets=self.buckets,
             now=self.clock.now,
         )
 
@@ -137,7 +151,7 @@ class Office:
 
     async def send(self) -> None:
         """Deliver all that is due."""
-        while await self.outbox.step():
+        while await send_due(self.outbox):
             pass
 
     async def said(self, kind: type[R]) -> list[R]:

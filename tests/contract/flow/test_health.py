@@ -15,19 +15,23 @@ from bot.bus import Bus
 from bot.health import Health, Pulse
 from bot.intake import Intake, Signal
 from bot.metrics import Metrics
+from bot.said import say
 from bot.standing import ASK_AGAIN_SECONDS, stopped_destinations
 from bot.store import outbox
 from bot.store.engine import Store
 from bot.web import create_app
 from bot.work_metrics import WorkMetrics
+from integrations.channel import Notice
 from integrations.errors import AuthError, RateLimitedError
 from runner.lease import Leases
 from runner.protocol import Egress, Event, Finished, Usage
 from runner.streams import Streams
-from tests.contract.flow.office import Office
+from tests.contract.flow.office import Office, send_due
 from tests.contract.flow.yard import Yard
+from tests.support.builders import a_conversation
 from tests.support.valkey import ValkeyServer
 
+ABROAD = a_conversation(team="T1")
 pytestmark = pytest.mark.redis
 ROOT = Path(__file__).parents[3]
 
@@ -164,7 +168,7 @@ async def test_a_wait_that_was_asked_for_is_counted(office: Office, bus: Bus) ->
     sender.metrics = metrics
     office.channel.fail(RateLimitedError("fake", 30), times=1)
     await office.hear("help")
-    await sender.step()
+    await send_due(sender)
     async with asking(office, bus, metrics) as health:
         seen = await figures(health)
     assert seen['errand_rate_limit_wait_seconds_total{destination="fake"}'] == 30
@@ -174,21 +178,26 @@ async def test_a_wait_that_was_asked_for_is_counted(office: Office, bus: Bus) ->
 async def test_a_revoked_token_stops_its_destination_and_no_other(office: Office, bus: Bus) -> None:
     office.channel.fail(AuthError("fake", "token_revoked"), times=1)
     await office.hear("help")
-    await office.outbox.step()
+    await send_due(office.outbox)
     stopped = await stopped_destinations(office.store)
-    assert stopped["fake"].reason == "fake refused: token_revoked"
+    assert stopped["fake:T0"].reason == "fake refused: token_revoked"
     async with asking(office, bus) as health:
         seen = await figures(health)
-        assert seen['errand_destination_stopped{destination="fake"}'] == 1
+        assert seen['errand_destination_stopped{destination="fake:T0"}'] == 1
         assert seen['errand_destination_stopped{destination="local"}'] == 0
         calls = len(office.channel.calls)
         await office.hear("help", message="8.0")
-        await office.outbox.step()
-        assert len(office.channel.calls) == calls
+        async with office.store.begin() as tx:
+            hello = Notice(text="hello")
+            await say(tx, ABROAD, hello, seq="1", now=office.clock.now())
+        await office.send()
+        assert len(office.channel.calls) == calls + 1
+        assert office.channel.replies(ABROAD) == [hello]
+        assert list(await stopped_destinations(office.store)) == ["fake:T0"]
         office.clock.forward(ASK_AGAIN_SECONDS[-1] + 1)
         await office.send()
-        assert len(await office.notices()) == 2
-        assert (await figures(health))['errand_destination_stopped{destination="fake"}'] == 0
+        assert len(await office.notices()) == 3
+        assert 'errand_destination_stopped{destination="fake:T0"}' not in await figures(health)
     assert await stopped_destinations(office.store) == {}
 
 

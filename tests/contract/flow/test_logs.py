@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from bot.bus import Bus
 from integrations.errors import AuthError
 from runner.protocol import Event, Finished, Phase, Said, StepStatus, Usage
-from tests.contract.flow.office import Office
+from tests.contract.flow.office import Office, send_due
 from tests.contract.flow.yard import Yard
 
 pytestmark = pytest.mark.redis
@@ -47,7 +47,7 @@ async def test_a_refused_credential_is_said_once_and_its_end_too(office: Office)
         await office.hear("help")
         await office.hear("help", message="7.0")
         for _ in range(4):
-            await office.outbox.step()
+            await send_due(office.outbox)
             office.clock.forward(61)
         await office.send()
     events = [line["event"] for line in lines]

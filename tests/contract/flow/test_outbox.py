@@ -8,26 +8,35 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from bot.outbox import LEASE_SECONDS, MAX_TRIES, SETTLE_SECONDS
+from bot.outbox import LEASE_SECONDS, MAX_TRIES, PARALLEL, SETTLE_SECONDS
+from bot.rate_limits import SPREAD
 from bot.said import mark, say
-from bot.standing import ASK_AGAIN_SECONDS, pause
+from bot.standing import (
+    ASK_AGAIN_SECONDS,
+    LOOK_AGAIN_SECONDS,
+    Standing,
+    pause,
+    stopped_destinations,
+)
 from bot.store import outbox
 from integrations.channel import Card, Conversation, Mark, Notice, Reply
 from integrations.errors import (
     AuthError,
     MalformedPayloadError,
     RateLimitedError,
+    RateScope,
     RejectedError,
     UnavailableError,
 )
 from integrations.testing import FakeChannel
-from tests.contract.flow.office import HERE, Office
+from tests.contract.flow.office import HERE, Office, send_due
 from tests.support.builders import a_conversation
 from tests.support.site import until
 from tests.support.store import a_message
 
 AWAY = UnavailableError("fake", "timeout")
 THERE = a_conversation(thread="2.0")
+ABROAD = a_conversation(team="T1")
 
 
 async def tell(office: Office, words: str, *, to: Conversation = HERE) -> None:
@@ -88,7 +97,7 @@ async def test_a_sender_that_was_killed_leaves_one_message(office: Office) -> No
         now = office.clock.now()
         [row] = await outbox.claim(tx, now=now, lease_seconds=LEASE_SECONDS, limit=1)
     await office.channel.post(HERE, Notice(text="hello"), key=row.id)
-    assert await office.outbox.step() == 0
+    assert await send_due(office.outbox) == 0
     office.clock.forward(LEASE_SECONDS + 1)
     await office.send()
     assert office.channel.replies() == [Notice(text="hello")]
@@ -101,7 +110,7 @@ async def test_the_next_sender_takes_over_what_a_killed_one_had_in_flight(office
         [row] = await outbox.claim(tx, now=now, lease_seconds=LEASE_SECONDS, limit=1)
     await office.channel.post(HERE, Notice(text="hello"), key=row.id)
     await office.outbox.take_over()
-    assert await office.outbox.step() == 0
+    assert await send_due(office.outbox) == 0
     office.clock.forward(SETTLE_SECONDS)
     await office.send()
     assert office.channel.replies() == [Notice(text="hello")]
@@ -124,9 +133,9 @@ async def test_an_edit_that_was_in_flight_holds_back_nothing_after_a_kill(office
 
 async def test_a_dead_card_that_comes_back_is_looked_for(office: Office) -> None:
     await office.hear("acme/web fix it")
-    await office.outbox.step()
+    await send_due(office.outbox)
     office.channel.fail(AWAY, after=True)
-    await office.outbox.step()
+    await send_due(office.outbox)
     row = await office.outbox_row("card")
     assert (row.state, row.remote_id) == ("pending", "")
     async with office.store.begin() as tx:
@@ -136,15 +145,99 @@ async def test_a_dead_card_that_comes_back_is_looked_for(office: Office) -> None
     assert len(await office.cards()) == 1
 
 
-async def test_a_rate_limit_holds_back_its_conversation_only(office: Office) -> None:
+async def test_a_rate_limit_keeps_the_order_of_a_conversation(office: Office) -> None:
     office.channel.fail(RateLimitedError("fake", 30))
     await tell(office, "held")
-    await office.outbox.step()
+    await send_due(office.outbox)
     await tell(office, "behind")
-    await tell(office, "elsewhere", to=THERE)
+    assert await office.notices() == []
+    office.clock.forward(30 * (1 + SPREAD))
+    assert await office.notices() == ["held", "behind"]
+
+
+PLACES = {"here": THERE, "next door": a_conversation(place="C0API"), "abroad": ABROAD}
+
+
+@pytest.mark.parametrize(
+    ("scope", "free"),
+    [("workspace", ["abroad"]), ("method", ["abroad"]), ("place", ["next door", "abroad"])],
+)
+async def test_a_rate_limit_holds_back_what_it_counts_and_nothing_else(
+    office: Office, scope: RateScope, free: list[str]
+) -> None:
+    office.channel.fail(RateLimitedError("fake", 30, scope=scope))
+    await tell(office, "held")
+    await send_due(office.outbox)
+    calls = len(office.channel.calls)
+    for words, place in PLACES.items():
+        await tell(office, words, to=place)
+    assert await office.notices() == free
+    assert len(office.channel.calls) == calls + len(free)  # nobody asked in vain
+    office.clock.forward(30 * (1 + SPREAD))
+    assert sorted(await office.notices()) == sorted([*PLACES, "held"])
+
+
+async def test_a_rate_limit_on_posts_holds_back_no_mark(office: Office) -> None:
+    await office.hear("acme/web fix it")
+    await office.send()
+    office.channel.fail(RateLimitedError("fake", 30, scope="method"))
+    await tell(office, "held", to=THERE)
+    await send_due(office.outbox)
+    async with office.store.begin() as tx:
+        await mark(tx, await office.task(), Mark.SEEN, present=True, now=office.clock.now())
+    assert Mark.SEEN in await office.marks()
+
+
+async def test_a_refused_credential_stops_its_workspace_and_no_other(office: Office) -> None:
+    office.channel.fail(AuthError("fake", "revoked"))
+    await tell(office, "held")
+    await send_due(office.outbox)
+    await tell(office, "behind", to=THERE)
+    await tell(office, "elsewhere", to=ABROAD)
     assert await office.notices() == ["elsewhere"]
-    office.clock.forward(30)
-    assert await office.notices() == ["elsewhere", "held", "behind"]
+    assert list(await stopped_destinations(office.store)) == ["fake:T0"]
+    office.clock.forward(ASK_AGAIN_SECONDS[-1])
+    assert sorted(await office.notices()) == ["behind", "elsewhere", "held"]
+    assert await stopped_destinations(office.store) == {}
+
+
+async def test_what_another_process_noted_is_cleared_by_who_succeeds(office: Office) -> None:
+    await tell(office, "hello")
+    await office.send()
+    other = Standing(store=office.store, now=office.clock.now)
+    await other.refused("fake:T0", AuthError("fake", "revoked"))
+    office.clock.forward(LOOK_AGAIN_SECONDS + 1)
+    await tell(office, "back")
+    await office.send()
+    assert await stopped_destinations(office.store) == {}
+
+
+class HangingChannel(FakeChannel):
+    """A channel of which one workspace takes calls, and never answers."""
+
+    hangs: str = ""
+
+    @override
+    async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
+        if conversation.team == self.hangs:
+            self.calls.append("hang")
+            await asyncio.Event().wait()
+        return await super().post(conversation, reply, key=key)
+
+
+async def test_a_workspace_that_hangs_holds_up_no_other(office: Office) -> None:
+    office.channel = channel = HangingChannel()
+    channel.hangs = HERE.team
+    for n in range(3 * PARALLEL):
+        await tell(office, f"lost {n}", to=a_conversation(thread=f"{n}.0"))
+    sender = asyncio.create_task(office.outbox.run())
+    await until(lambda: channel.calls.count("hang") >= PARALLEL)
+    for words in ("one", "two", "three"):
+        await tell(office, words, to=ABROAD)
+        office.spoken.set()
+    await channel.until(lambda: len(channel.posted) == 3)
+    sender.cancel()
+    assert channel.calls.count("hang") < 2 * PARALLEL
 
 
 async def test_the_last_word_does_not_wait_for_edits_of_the_card(office: Office) -> None:
@@ -180,7 +273,7 @@ async def test_a_card_that_changes_while_it_is_sent_is_sent_again(office: Office
         claimed = await outbox.claim(tx, now=office.clock.now(), lease_seconds=60, limit=9)
     await office.hear("stop")
     card = next(row for row in claimed if row.kind in {"card", "mark"})
-    await office.outbox._deliver(card)
+    await office.outbox.deliver(card)
     await office.send()
     assert [c.state for c in await office.cards()] == ["stopped"]
 
@@ -221,7 +314,7 @@ async def test_an_outage_of_hours_loses_nothing(office: Office) -> None:
     office.channel.fail(AWAY, times=120)
     await tell(office, "hello")
     for _ in range(130):
-        await office.outbox.step()
+        await send_due(office.outbox)
         office.clock.forward(100)
     assert await office.notices() == ["hello"]
 

@@ -17,7 +17,7 @@ from integrations.slack.config import SlackConfig
 from integrations.slack.pace import USUAL_SECONDS
 from integrations.slack.workspaces import OneWorkspace
 from integrations.testing_front import FakeFront
-from tests.contract.flow.office import Office
+from tests.contract.flow.office import Office, send_due
 from tests.support.builders import a_task
 from tests.support.slack_api import APP_TOKEN, BOT_TOKEN, SlackApi, slack_api
 
@@ -45,6 +45,7 @@ async def outbox(office: Office, api: SlackApi) -> AsyncIterator[Outbox]:
         channels={"slack": channel},
         spoken=office.spoken,
         standing=office.standing,
+        buckets=office.buckets,
         now=office.clock.now,
     )
     await channel.close()
@@ -78,7 +79,7 @@ async def end(office: Office, task_id: str, word: Final) -> None:
 
 
 async def drain(outbox: Outbox) -> None:
-    while await outbox.step():
+    while await send_due(outbox):
         pass
 
 

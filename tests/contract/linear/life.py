@@ -17,6 +17,7 @@ from bot.in_force import InForce
 from bot.intake import Intake, Signal
 from bot.outbox import Outbox
 from bot.pages import PageLinks
+from bot.rate_limits import Buckets
 from bot.said import show_card
 from bot.standing import Standing
 from bot.states import TaskState
@@ -29,7 +30,7 @@ from integrations.linear.channel import LinearChannel
 from integrations.linear.graphql import GraphQL
 from integrations.tracker import Tracker
 from policies.model import Policy
-from tests.contract.flow.office import Clock
+from tests.contract.flow.office import Clock, send_due
 from tests.contract.linear.site import PAGE, listening, site_for
 from tests.support.linear.entities import Session
 from tests.support.linear.server import LinearApi
@@ -97,7 +98,8 @@ class Life:
         )  # fmt: skip
         self.outbox = Outbox(
             store=self.store, channels=channels, spoken=spoken,
-            standing=Standing(store=self.store, now=now), now=now,
+            standing=Standing(store=self.store, now=now),
+            buckets=Buckets(now=now), now=now,
         )  # fmt: skip
 
     async def settle(self) -> None:
@@ -110,7 +112,9 @@ class Life:
             assert waited < PATIENCE_SECONDS, "something waits for ever"
 
     async def _step(self) -> int:
-        return await self.completer.step() + await self.desk.work_off() + await self.outbox.step()
+        return (
+            await self.completer.step() + await self.desk.work_off() + await send_due(self.outbox)
+        )
 
     async def _waits(self) -> bool:
         async with self.store.read() as conn:

@@ -103,6 +103,21 @@ async def test_a_rate_limit_says_how_long_to_wait(
     assert raised.value.retry_after == 7
 
 
+async def test_slack_counts_posts_by_channel_and_the_rest_by_method(
+    api: SlackApi, channel: SlackChannel, conversation: Conversation
+) -> None:
+    message = await channel.post(conversation, HELLO, key="k")
+    for method in ("chat.postMessage", "chat.update"):
+        api.fail(method, Fault(status=429, code="ratelimited", retry_after="7"))
+
+    with pytest.raises(RateLimitedError) as post:
+        await channel.post(conversation, HELLO, key="k2")
+    with pytest.raises(RateLimitedError) as edit:
+        await channel.edit(conversation, message, HELLO)
+
+    assert (post.value.scope, edit.value.scope) == ("place", "method")
+
+
 async def test_slack_out_of_reach_is_unavailable(conversation: Conversation) -> None:
     config = SlackConfig(
         bot_token=SecretStr("x"), app_token=SecretStr("x"), api_url="http://127.0.0.1:9/api/"

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.store import outbox
 from bot.store.engine import Store
 from bot.store.errors import StoreRefusedError
+from bot.store.outbox import Destination
 from bot.store.rows import OutboxRow
 from tests.support.store import HERE, NOW, a_message, at
 
@@ -67,6 +68,32 @@ async def test_a_row_is_not_claimed_before_it_is_due(store: Store) -> None:
         await outbox.put(tx, a_message(next_at=at(5)))
         assert await _seqs(tx, seconds=4.999) == []
         assert await _seqs(tx, seconds=5) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("busy", "taken"),
+    [
+        ([Destination("slack", "T0ACME")], ["2", "3", "4"]),
+        ([Destination("slack")], ["1", "3", "4"]),
+        ([Destination("linear"), Destination("slack", "T0AC")], ["1", "2", "4"]),
+        ([Destination("slack", "T0ACME"), Destination("slack", 'a"%_')], ["2", "3"]),
+    ],
+)
+async def test_nothing_is_taken_for_a_busy_destination(
+    store: Store, busy: list[Destination], taken: list[str]
+) -> None:
+    places = [
+        HERE,
+        HERE.model_copy(update={"team": ""}),
+        HERE.model_copy(update={"channel": "linear", "team": ""}),
+        HERE.model_copy(update={"team": 'a"%_'}),
+    ]
+    async with store.begin() as tx:
+        for n, place in enumerate(places, 1):
+            await outbox.put(tx, a_message(str(n), conversation=place, next_at=at(n)))
+        assert await outbox.next_due(tx, busy=busy) == at(int(taken[0]))
+        rows = await outbox.claim(tx, now=at(9), lease_seconds=60, limit=9, busy=busy)
+    assert [row.seq for row in rows] == taken
 
 
 async def test_one_message_of_a_conversation_is_in_flight_in_the_order_of_putting(
