@@ -146,8 +146,10 @@ class Outbox:
         except AuthError as error:
             seconds = await self.standing.refused(destination, error)
             await self._hold(row, seconds, str(error))
-        except (RejectedError, ValueError, LookupError) as error:
-            # The latter two: a payload of another version.
+        except RejectedError as error:
+            await self._dead(row, error)
+            await self.standing.accepted(destination)  # it was the message that was refused
+        except (ValueError, LookupError) as error:  # a payload of another version
             await self._dead(row, error)
         except (IntegrationError, TimeoutError) as error:
             await self._later(row, error)

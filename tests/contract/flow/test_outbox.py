@@ -201,6 +201,15 @@ async def test_a_refused_credential_stops_its_workspace_and_no_other(office: Off
     assert await stopped_destinations(office.store) == {}
 
 
+async def test_who_refuses_a_message_has_taken_the_credential(office: Office) -> None:
+    office.channel.fail(AuthError("fake", "revoked"))
+    office.channel.fail(RejectedError("fake", "is_archived"))
+    await tell(office, "hello")
+    await keep_sending(office, ASK_AGAIN_SECONDS[-1], times=1)
+    assert await states(office) == ["dead"]
+    assert await stopped_destinations(office.store) == {}
+
+
 async def test_what_another_process_noted_is_cleared_by_who_succeeds(office: Office) -> None:
     await tell(office, "hello")
     await office.send()
