@@ -38,7 +38,10 @@ class Gauges:
         gauge = partial(Gauge, registry=registry)
         self._up = gauge("errand_up", "1 if this part answers", ["part"])
         self._tasks = gauge("errand_tasks", "Tasks that have not ended", ["state"])
-        self._queue_oldest = gauge("errand_queue_oldest_seconds", "How long the first task waits")
+        self._queue_oldest = gauge(
+            "errand_queue_oldest_seconds", "How long the first task waits that could start"
+        )
+        self._held = gauge("errand_tasks_held", "Queued tasks that wait for other tickets")
         self._inbox_new = gauge("errand_inbox_new", "Deliveries that are not dealt with")
         self._inbox_oldest = gauge("errand_inbox_oldest_seconds", "How long the oldest waits")
         self._inbox_dead = gauge("errand_inbox_dead", "Deliveries that failed for good")
@@ -67,12 +70,13 @@ class Gauges:
         self._tasks.clear()
         self._show_stopped(sight, None if found is None else found.stopped)
         if found is None:
-            _forget(self._queue_oldest, self._inbox_new, self._inbox_oldest, self._inbox_dead,
+            _forget(self._queue_oldest, self._held, self._inbox_new, self._inbox_oldest, self._inbox_dead,
                     self._outbox_pending, self._outbox_oldest, self._outbox_dead)  # fmt: skip
             return
         for state, number in found.tasks.items():
             self._tasks.labels(state).set(number)
         self._queue_oldest.set(sight.seconds_since(found.queued_since))
+        self._held.set(found.held)
         self._inbox_new.set(found.inbox_new)
         self._inbox_oldest.set(sight.seconds_since(found.inbox_since))
         self._inbox_dead.set(found.inbox_dead)

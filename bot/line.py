@@ -9,6 +9,11 @@ from pydantic import BaseModel, ConfigDict
 from bot.store import tasks
 from bot.store.rows import TaskRow
 
+LOOKED_AT = 500
+"""So many of those that wait are put in order."""
+EXACT = 20
+"""Nobody who is further back counts the places one by one."""
+
 
 class InLine(Protocol):
     """What counts of a task."""
@@ -72,6 +77,23 @@ def line(waiting: Sequence[T], live: Sequence[InLine], room: Room) -> list[T]:
             people[task.requester] += 1
             repos[task.repo] += 1
     return [*taken.values(), *(task for task in waiting if task.id not in taken)]
+
+
+def in_words(ahead: int | None) -> str:
+    """How much is before a task in line; None: more than is looked at.
+
+    Nothing where it is next: it starts at once, mostly. Far back it is round, so that not each start changes all cards.
+    """
+    match ahead:
+        case None:
+            return f"waits in line, more than {LOOKED_AT} before it"
+        case 0:
+            return ""
+        case _ if ahead <= EXACT:
+            return f"waits in line, {ahead} before it"
+        case _:
+            step = 10 if ahead < 100 else 100  # noqa: PLR2004  tens, then hundreds
+            return f"waits in line, about {round(ahead / step) * step} before it"
 
 
 def _first(waiting: Sequence[T], number: int, *, of: Callable[[T], Hashable]) -> list[T]:

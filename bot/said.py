@@ -5,15 +5,12 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.line import line, room_of
+from bot.line import LOOKED_AT, Room, in_words, line, room_of
 from bot.progress import STATE_WORDS, View, card, doing
 from bot.states import TERMINAL, TaskState
 from bot.store import followers, outbox, runs, tasks
 from bot.store.rows import OutboxRow, TaskRow
 from integrations.channel import Conversation, Final, Inbound, Mark, Notice, Opening, Question
-
-LINE = 500
-"""So many of those that wait are looked at."""
 
 
 def _row(
@@ -195,30 +192,44 @@ async def introduce(
     return True
 
 
-async def show_card(tx: AsyncConnection, task: TaskRow, *, now: datetime, note: str = "") -> None:
-    """Bring the card of the task's round up to date: one message in each place, edited there."""
+async def show_card(
+    tx: AsyncConnection, task: TaskRow, *, now: datetime, note: str = "", place: str | None = None
+) -> None:
+    """Bring the card of the task's round up to date: one message in each place, edited there.
+
+    `place` in line, if the caller knows it; see `places_in_line`.
+    """
     run = await runs.newest(tx, task)
     current = run if run is not None and run.round == task.round else None
     view = View.model_validate(current.view) if current else View()
     shown = card(task, view, now=now, started_at=current.started_at if current else None, note=note)
     if task.state is TaskState.QUEUED and not shown.doing:
-        shown = shown.model_copy(update={"doing": _in_line(await _ahead_of(tx, task))})
+        words = await _place_of(tx, task) if place is None else place
+        shown = shown.model_copy(update={"doing": words})
     payload = shown.model_dump(mode="json")
     for conversation in await whereabouts(tx, task):
         await _show(tx, task, conversation, payload, now=now)
 
 
-async def _ahead_of(conn: AsyncConnection, task: TaskRow) -> int:
-    """How many stand before a queued task in line, as dispatch takes it."""
-    waiting = await tasks.standing_in_line(conn, limit=LINE)
+async def _place_of(conn: AsyncConnection, task: TaskRow) -> str:
+    waiting = await tasks.standing_in_line(conn, limit=LOOKED_AT)
     in_order = line(waiting, await tasks.standing_at_work(conn), room_of(task))
     ids = [one.id for one in in_order]
-    return ids.index(task.id) if task.id in ids else 0
+    if task.id in ids:
+        return in_words(ids.index(task.id))
+    return in_words(None) if len(ids) == LOOKED_AT else ""
 
 
-def _in_line(ahead: int) -> str:
-    """Nothing where it is next: it starts at once, mostly."""
-    return f"waits in line, {ahead} before it" if ahead else ""
+async def places_in_line(conn: AsyncConnection) -> dict[str, str]:
+    """What is said of their places to those that are first in line, by task."""
+    waiting = await tasks.queued(conn, limit=LOOKED_AT)
+    at_work = await tasks.standing_at_work(conn)
+    rooms = {task.id: room_of(task) for task in waiting}
+    places: dict[Room, dict[str, int]] = {}
+    for room in set(rooms.values()):
+        in_order = line(waiting, at_work, room)
+        places[room] = {task.id: ahead for ahead, task in enumerate(in_order)}
+    return {id_: in_words(places[room][id_]) for id_, room in rooms.items()}
 
 
 async def _show(

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.intake import Signal, utc_now
-from bot.said import quiet_since, say_everywhere, show_card, whereabouts
+from bot.said import places_in_line, quiet_since, say_everywhere, show_card, whereabouts
 from bot.states import LIVE, TaskState
 from bot.store import tasks
 from bot.store.engine import Store
@@ -25,8 +25,8 @@ SWEEP_SECONDS = 5.0
 ASK_AGAIN = timedelta(seconds=30)
 """Between two questions after what one task waits for."""
 CALL_SECONDS = 10.0
-LINE = 50
-"""So many of those that wait are told their place."""
+AT_ONCE = 25
+"""So many cards are brought up to date in one transaction: everybody else who writes waits for it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class Vigil:
     spoken: Signal
     now: Callable[[], datetime] = utc_now
     _asked: dict[str, datetime] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
+    """The places in line that the cards show, by task."""
     _woken: Signal = field(default_factory=Signal)
 
     async def run(self) -> None:
@@ -80,7 +82,8 @@ class Vigil:
         if left == task.waits_for:
             return False
         async with self.store.begin() as tx:
-            await tasks.update(tx, task.id, waits_for=left)
+            since = task.changed_at if left else self.now()  # released, it waits for its turn
+            await tasks.update(tx, task.id, waits_for=left, changed_at=since)
             fresh = await tasks.get(tx, task.id)
             if fresh is None or fresh.state is not TaskState.QUEUED:
                 return False
@@ -107,15 +110,17 @@ class Vigil:
     async def tell_the_line(self) -> None:
         """Say on the cards of what waits how much is before it, where that has changed."""
         async with self.store.read() as conn:
-            line = await tasks.queued(conn, limit=LINE)
-        if not line:
-            return
-        async with self.store.begin() as tx:
-            for task in line:
-                fresh = await tasks.get(tx, task.id)
-                if fresh is not None and fresh.state is TaskState.QUEUED:
-                    await show_card(tx, fresh, now=self.now())
-        self.spoken.set()
+            places = await places_in_line(conn)
+        changed = [id_ for id_, place in places.items() if self._told.get(id_) != place]
+        for first in range(0, len(changed), AT_ONCE):
+            async with self.store.begin() as tx:
+                for id_ in changed[first : first + AT_ONCE]:
+                    fresh = await tasks.get(tx, id_)
+                    if fresh is not None and fresh.state is TaskState.QUEUED:
+                        await show_card(tx, fresh, now=self.now(), place=places[id_])
+        self._told = places
+        if changed:
+            self.spoken.set()
 
     async def _is_silent(self, conn: AsyncConnection, task: TaskRow) -> bool:
         for conversation in await whereabouts(conn, task):

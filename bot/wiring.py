@@ -262,25 +262,21 @@ def _assemble(parts: _Opened) -> Services:
         queued=queued, spoken=spoken, commanded=commanded,
         dealt=Dealt(metrics=metrics, tracing=tracing), now=now,
     )  # fmt: skip
-    vigil = Vigil(
-        store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken, now=now
-    )
+    vigil = Vigil(store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken, now=now)  # fmt: skip
     dispatcher = Dispatcher(
         store=store, bus=bus, in_force=in_force, channels=channels, queued=queued, spoken=spoken,
         commanded=commanded, metrics=metrics, tracing=tracing, now=now,
     )  # fmt: skip
     applier = Applier(
-        store=store, bus=bus, in_force=in_force, spoken=spoken, finished=finished, queued=queued,
-        metrics=metrics, now=now,
-    )  # fmt: skip
-    publisher = Publisher(
-        store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH,
-        finished=finished, spoken=spoken, standing=standing, metrics=metrics, tracing=tracing,
+        store=store, bus=bus, in_force=in_force, spoken=spoken, finished=finished, queued=queued, metrics=metrics,
         now=now,
     )  # fmt: skip
+    publisher = Publisher(
+        store=store, forges=forges, handed_in=handed_in, root=settings.data_dir / PUBLISH, finished=finished,
+        spoken=spoken, standing=standing, metrics=metrics, tracing=tracing, now=now,
+    )  # fmt: skip
     outbox = Outbox(
-        store=store, channels=channels, spoken=spoken, standing=standing, buckets=Buckets(now=now),
-        alone=parts.alone,
+        store=store, channels=channels, spoken=spoken, standing=standing, buckets=Buckets(now=now), alone=parts.alone,
         metrics=metrics, tracing=tracing, now=now,
     )  # fmt: skip
     retention = Retention(

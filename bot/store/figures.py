@@ -10,6 +10,7 @@ from bot.states import LIVE, TaskState
 from bot.store import cursors
 from bot.store.inbox import backlog
 from bot.store.tables import DEAD, NEW, PENDING, RAW, inbox, outbox, task
+from bot.store.tasks import HELD, READY
 
 STOPPED = "stopped:"
 """Where it is noted that a destination refuses our credential."""
@@ -20,7 +21,9 @@ class Figures:
     tasks: dict[TaskState, int]
     """Tasks that have not ended, by state."""
     queued_since: datetime | None
-    """When the task that waits longest was queued."""
+    """When the task that waits for its turn for longest was queued, or released by what it waited for."""
+    held: int
+    """Queued tasks that wait for other tickets to be done."""
     inbox_new: int
     inbox_since: datetime | None
     inbox_dead: int
@@ -41,7 +44,8 @@ async def look(conn: AsyncConnection) -> Figures:
     ]
     return Figures(
         tasks=await _live(conn),
-        queued_since=await _oldest(conn, task, task.c.changed_at, task.c.state == TaskState.QUEUED),
+        queued_since=await _oldest(conn, task, task.c.changed_at, and_(*READY)),
+        held=await _count(conn, task, and_(*HELD)),
         inbox_new=await backlog(conn),
         inbox_since=min((since for since in arrivals if since is not None), default=None),
         inbox_dead=await _count(conn, inbox, inbox.c.state == DEAD),

@@ -17,6 +17,8 @@ from bot.store.writing import insert_new
 from integrations.channel import Conversation
 
 NOTHING: tuple[str, ...] = ()
+READY = (table.c.state == TaskState.QUEUED, table.c.waits_for == NOTHING)
+HELD = (table.c.state == TaskState.QUEUED, table.c.waits_for != NOTHING)
 MEDIUM = 3
 _URGENCY = case((table.c.priority == 0, MEDIUM), else_=table.c.priority)
 """Where a task stands in line that says nothing of its priority."""
@@ -175,13 +177,12 @@ def _line(query: Select[Any]) -> Select[Any]:
 
 
 def _ready(query: Select[Any]) -> Select[Any]:
-    return query.where(table.c.state == TaskState.QUEUED, table.c.waits_for == NOTHING)
+    return query.where(*READY)
 
 
 async def waiting(conn: AsyncConnection, *, limit: int) -> list[TaskRow]:
     """What is queued but waits for something else to be done, oldest first."""
-    held = (table.c.state == TaskState.QUEUED, table.c.waits_for != NOTHING)
-    query = select(table).where(*held).order_by(table.c.created_at, table.c.id)
+    query = select(table).where(*HELD).order_by(table.c.created_at, table.c.id)
     return await _all(conn, query.limit(limit))
 
 

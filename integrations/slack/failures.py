@@ -81,7 +81,7 @@ def _scope(url: str) -> RateScope:
 
     https://docs.slack.dev/apis/web-api/rate-limits
     """
-    return "place" if url.rpartition("/")[2] == "chat.postMessage" else "method"
+    return "place" if url.endswith("/chat.postMessage") else "method"
 
 
 def _wait(headers: Mapping[str, str]) -> float:

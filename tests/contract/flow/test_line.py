@@ -5,9 +5,10 @@ from redis.asyncio import Redis
 from sqlalchemy import text as sql
 
 from bot.bus import Bus
-from bot.line import Room, line
+from bot.line import LOOKED_AT, Room, line
+from bot.said import show_card
 from bot.states import TaskState
-from bot.store import tasks
+from bot.store import outbox, tasks
 from bot.store.rows import TaskRow
 from tests.contract.flow.office import Office
 from tests.contract.flow.test_dispatch import limited
@@ -118,3 +119,38 @@ def full(live: list[tasks.Standing], room: Room, waits: tasks.Standing) -> bool:
     persons = sum(one.requester == waits.requester for one in live)
     repos = sum(one.repo == waits.repo for one in live)
     return persons >= room.tasks_per_person or repos >= room.tasks_per_repo
+
+
+async def test_however_far_back_a_task_stands_it_is_told_its_place(office: Office) -> None:
+    queue = [
+        a_task(n, requester=f"fake:{n % 50}", repo=f"acme/{n % 7}", created_at=at(n))
+        for n in range(LOOKED_AT + 10)
+    ]
+    async with office.store.begin() as tx:
+        for task in queue:
+            await tasks.insert(tx, task)
+        for task in (queue[8], queue[70], queue[-1]):
+            await show_card(tx, task, now=office.clock.now())
+    vigil = office.vigil
+    await vigil.tell_the_line()
+    last, far, near = queue[-1], queue[70], queue[8]
+    assert await place(office, near) == "waits in line, 8 before it"
+    assert await place(office, far) == "waits in line, about 70 before it"
+    assert await place(office, last) == f"waits in line, more than {LOOKED_AT} before it"
+    async with office.store.begin() as tx:
+        for task in queue[:6]:
+            now = office.clock.now()
+            await tasks.move(
+                tx, task.id, to=TaskState.STOPPED, old=[TaskState.QUEUED], changed_at=now
+            )
+    await vigil.tell_the_line()
+    assert await place(office, near) == "waits in line, 2 before it"
+    assert await place(office, far) == "waits in line, about 60 before it"
+    assert await place(office, last) == f"waits in line, more than {LOOKED_AT} before it"
+
+
+async def place(office: Office, task: TaskRow) -> str:
+    async with office.store.read() as conn:
+        row = await outbox.get(conn, task.id, "card", str(task.round))
+    assert row is not None
+    return str(row.payload["doing"])

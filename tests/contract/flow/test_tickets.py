@@ -7,6 +7,7 @@ import pytest
 from bot.completion import CALL_SECONDS, PAUSES
 from bot.standing import stopped_destinations
 from bot.states import TaskState
+from bot.store import figures
 from bot.tasks import end_round
 from bot.vigil import ASK_AGAIN
 from integrations.channel import Final, Mark, Suggestion
@@ -245,6 +246,19 @@ async def test_a_ticket_waits_for_those_that_block_it_and_starts_by_itself(offic
     assert await vigil.release() == 1
     assert (await office.task()).waits_for == ()
     assert await office.notices() == ["FAKE-2 is done: this can start now."]
+
+
+async def test_what_waits_for_others_does_not_age_in_the_queue(office: Office) -> None:
+    await ticket(office, waits_for=("FAKE-1",))
+    office.clock.forward(86_400)
+    async with office.store.read() as conn:
+        seen = await figures.look(conn)
+    assert (seen.held, seen.queued_since) == (1, None)
+    office.channel.waits = ()
+    await office.vigil.release()
+    async with office.store.read() as conn:
+        seen = await figures.look(conn)
+    assert (seen.held, seen.queued_since) == (0, office.clock.now())
 
 
 async def test_a_waiting_ticket_can_be_stopped(office: Office) -> None:

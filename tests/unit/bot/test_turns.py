@@ -1,6 +1,8 @@
 """Whose turn it is, of what waits to be started."""
 
-from bot.line import in_turn
+import pytest
+
+from bot.line import in_turn, in_words
 from bot.store.rows import TaskRow
 from tests.support.store import a_task
 
@@ -36,3 +38,19 @@ def test_the_urgent_go_before_all_turns() -> None:
         _of("c", 4, priority=4),
     ]
     assert _names(in_turn(waiting, [])) == ["a", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (0, ""),
+        (1, "waits in line, 1 before it"),
+        (20, "waits in line, 20 before it"),
+        (21, "waits in line, about 20 before it"),
+        (87, "waits in line, about 90 before it"),
+        (460, "waits in line, about 500 before it"),
+        (None, "waits in line, more than 500 before it"),
+    ],
+)
+def test_a_place_far_back_is_said_in_round_numbers(ahead: int | None, said: str) -> None:
+    assert in_words(ahead) == said
