@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.constants import job_key_prefix
 from pydantic import BaseModel, ConfigDict
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -30,6 +31,15 @@ redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'state', 'done')
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
+
+# In one step, so that no host claims in between; one that has read the launch before hears that the run is over.
+_TAKE_BACK = (
+    """
+if redis.call('HEXISTS', KEYS[1], 'owner:' .. ARGV[1]) == 1 or redis.call('DEL', KEYS[2]) == 0 then return 0 end
+redis.call('ZREM', KEYS[3], ARGV[3])
+"""
+    + _RELEASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +134,7 @@ class Bus:
             keys.LAUNCH,
             run.task,
             run.fence,
-            _job_id=f"run:{run}",
+            _job_id=_job(run),
             _queue_name=keys.run_queue(self._pool),
         )
 
@@ -154,7 +164,19 @@ class Bus:
 
     async def has_launch(self, run: RunKey) -> bool:
         """True while the launch waits in the queue."""
-        return bool(await self._redis.exists(f"arq:job:run:{run}"))
+        return bool(await self._redis.exists(f"{job_key_prefix}{_job(run)}"))
+
+    async def take_back(self, run: RunKey) -> bool:
+        """Take a launch from the queue that no host has taken, and end its run; False if there is none."""
+        pipe = self._redis.pipeline(transaction=False)
+        names = (
+            keys.task(run.task),
+            f"{job_key_prefix}{_job(run)}",
+            keys.run_queue(self._pool),
+        )
+        args = (str(run.fence), str(HASH_SECONDS), _job(run))
+        pipe.eval(_TAKE_BACK, len(names), *names, *args)
+        return bool((await pipe.execute())[0])
 
     async def leased_tasks(self) -> list[str]:
         prefix = keys.lease("")
@@ -235,6 +257,10 @@ class Bus:
         pipe.hget(keys.task(task), field)
         value = (await pipe.execute())[0]
         return value.decode() if isinstance(value, bytes) else value
+
+
+def _job(run: RunKey) -> str:
+    return f"run:{run}"
 
 
 def _delivered(entry_id: bytes, fields: dict[bytes, bytes]) -> Delivered:

@@ -16,7 +16,7 @@ from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.line import in_turn
 from bot.metrics import Metrics
-from bot.progress import View
+from bot.progress import View, final
 from bot.questions import drop
 from bot.record import record
 from bot.restored import lowest_fence
@@ -30,7 +30,7 @@ from bot.tasks import end_round
 from integrations.channel import Channel, Final
 from integrations.errors import IntegrationError
 from policies.model import Policy
-from runner.protocol import Answer, Command, HostOpening, RunKey
+from runner.protocol import Answer, Command, Finished, HostOpening, RunKey
 from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
@@ -63,6 +63,8 @@ class Dispatcher:
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)
     _missing: dict[RunKey, float] = field(default_factory=dict)
+    _sought: set[RunKey] = field(default_factory=set)
+    """Those that are to be stopped, and of whose host Redis knows nothing."""
     _strangers: dict[str, float] = field(default_factory=dict)
     """Leases of tasks that SQL does not know, and since when."""
 
@@ -207,10 +209,32 @@ class Dispatcher:
         host = await self.bus.owner(run)
         if host is None:
             if task.state is TaskState.STOPPING:
-                await self.give_up(task, reason="stopped before a host had taken it")
+                await self._stop_without_host(task)
             return False
         await self.bus.send(host, _command(row, run))
         return True
+
+    async def _stop_without_host(self, task: TaskRow) -> None:
+        """No host has taken the launch; or Redis has forgotten which: that one still gets the grace to hand in its work."""
+        run = _run_of(task)
+        async with self.store.read() as conn:
+            row = await runs.get(conn, task.id, task.fence)
+        if row is not None and row.started_at is None and await self.bus.take_back(run):
+            await self.give_up(task, reason="stopped before a host had taken it")
+        elif run not in self._sought:
+            self._sought.add(run)
+            await self._say_sought(task)
+
+    async def _say_sought(self, task: TaskRow) -> None:
+        now = self.now()
+        async with self.store.begin() as tx:
+            fresh = await tasks.get(tx, task.id)
+            if fresh is None or (fresh.state, fresh.fence) != (task.state, task.fence):
+                return
+            seconds = round(self.grace_seconds)
+            note = f"waits {seconds} s at most for its host to come back with what was done so far"
+            await show_card(tx, fresh, now=now, note=note)
+        self.spoken.set()
 
     async def reconcile(self) -> None:
         """Bring Redis in line with SQL, and give up on runs that nobody holds.
@@ -225,6 +249,7 @@ class Dispatcher:
             await self.bus.begin_epoch()
         held = {_run_of(task) for task in live}
         self._missing = {run: at for run, at in self._missing.items() if run in held}
+        self._sought &= held
         for task in live:
             await self._look_after(task)
         strangers = set(await self.bus.leased_tasks()) - {run.task for run in held}
@@ -271,7 +296,8 @@ class Dispatcher:
         now = self.now()
         async with self.store.begin() as tx:
             if task.state is TaskState.STOPPING:
-                to, last_word = TaskState.STOPPED, Final(outcome="stopped", text="Stopped.")
+                run = await runs.get(tx, task.id, task.fence)
+                to, last_word = TaskState.STOPPED, _stopped(task, run, now)
             elif task.attempts < MAX_ATTEMPTS:
                 to, last_word = TaskState.QUEUED, None
             else:
@@ -313,6 +339,17 @@ class Dispatcher:
 
 def _run_of(task: TaskRow) -> RunKey:
     return RunKey(task=task.id, fence=task.fence)
+
+
+def _stopped(task: TaskRow, run: RunRow | None, now: datetime) -> Final:
+    """The last word of a run that was lost while it was being stopped."""
+    if run is None or run.started_at is None:
+        text = "Stopped before it began."
+        return Final(outcome="stopped", text=text, asked_by=task.requester_name)
+    reason = "Its host did not come back, so what it had done so far could not be kept."
+    finished = Finished(outcome="stopped", reason=reason)
+    view, seconds = View.model_validate(run.view), run.elapsed_seconds(now)
+    return final(task, view, finished, elapsed_seconds=seconds)
 
 
 def _new_run(task: TaskRow, fence: int, now: datetime) -> RunRow:
