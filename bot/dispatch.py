@@ -15,22 +15,23 @@ from bot.bus import Bus
 from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.line import in_turn
+from bot.lost import after_loss
 from bot.metrics import Metrics
-from bot.progress import View, final
+from bot.progress import View
 from bot.questions import drop
 from bot.record import record
 from bot.restored import lowest_fence
 from bot.said import show_card
-from bot.states import IN_SANDBOX, MAX_ATTEMPTS, TaskState
+from bot.states import IN_SANDBOX, TaskState
 from bot.store import commands, runs, tasks
 from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import CommandRow, RunRow, TaskRow
 from bot.tasks import end_round
-from integrations.channel import Channel, Final
+from integrations.channel import Channel
 from integrations.errors import IntegrationError
 from policies.model import Policy
-from runner.protocol import Answer, Command, Finished, HostOpening, RunKey
+from runner.protocol import Answer, Command, HostOpening, RunKey
 from runner.tracing import NoTracing, Tracing
 
 log = structlog.get_logger()
@@ -65,6 +66,8 @@ class Dispatcher:
     _missing: dict[RunKey, float] = field(default_factory=dict)
     _sought: set[RunKey] = field(default_factory=set)
     """Those that are to be stopped, and of whose host Redis knows nothing."""
+    _claimed: set[RunKey] = field(default_factory=set)
+    """Those of which SQL knows that a host has claimed them."""
     _strangers: dict[str, float] = field(default_factory=dict)
     """Leases of tasks that SQL does not know, and since when."""
 
@@ -97,7 +100,7 @@ class Dispatcher:
             live = await tasks.in_states(conn, IN_SANDBOX)
             waiting = await self._candidates(conn, live)
         if waiting:
-            # What is begun while Redis takes nothing would wait for the grace, and lose an attempt.
+            # What is begun while Redis takes nothing would wait for the grace.
             await self.bus.check_writable()
         launched = 0
         for task in in_turn(waiting, live):
@@ -250,6 +253,7 @@ class Dispatcher:
         held = {_run_of(task) for task in live}
         self._missing = {run: at for run, at in self._missing.items() if run in held}
         self._sought &= held
+        self._claimed &= held
         for task in live:
             await self._look_after(task)
         strangers = set(await self.bus.leased_tasks()) - {run.task for run in held}
@@ -261,13 +265,26 @@ class Dispatcher:
         run = _run_of(task)
         if not await self.bus.is_known(run):
             await self.bus.restore(run)
-        if await self.bus.has_lease(task.id) or await self.bus.has_launch(run):
+        leased = await self.bus.has_lease(task.id)
+        if leased:
+            await self._note_claim(task)
+        if leased or await self.bus.has_launch(run):
             self._missing.pop(run, None)
             return
         since = self._missing.setdefault(run, self.clock())
         if self.clock() - since >= self.grace_seconds:
             self._missing.pop(run, None)
             await self.give_up(task, reason="its host fell silent")
+
+    async def _note_claim(self, task: TaskRow) -> None:
+        """Redis may be lost; that a host had the run, before it told of a beginning, must be known all the same."""
+        run = _run_of(task)
+        if task.state is not TaskState.STARTING or run in self._claimed:
+            return
+        if host := await self.bus.owner(run):
+            async with self.store.begin() as tx:
+                await runs.update(tx, task.id, task.fence, host=host)
+            self._claimed.add(run)
 
     async def _release(self, task_id: str) -> None:
         """A lease without a run. One that SQL does not know is set aside, not ended: SQL may be an old copy."""
@@ -292,31 +309,26 @@ class Dispatcher:
                 await self.bus.release(_run_of(task))
 
     async def give_up(self, task: TaskRow, *, reason: str) -> None:
-        """A run is lost: queue the task again, or end it after too many attempts."""
-        now = self.now()
+        """A run is lost: queue the task again, or end it."""
+        now, owner = self.now(), await self.bus.owner(_run_of(task))
         async with self.store.begin() as tx:
-            if task.state is TaskState.STOPPING:
-                run = await runs.get(tx, task.id, task.fence)
-                to, last_word = TaskState.STOPPED, _stopped(task, run, now)
-            elif task.attempts < MAX_ATTEMPTS:
-                to, last_word = TaskState.QUEUED, None
-            else:
-                to = TaskState.FAILED
-                text = f"Gave up after {task.attempts} attempts: {reason}."
-                last_word = Final(outcome="failed", text=text, asked_by=task.requester_name)
-            ended = None if last_word is None else now
+            row = await runs.get(tx, task.id, task.fence)
+            loss = after_loss(task, row, owner=owner, reason=reason, now=now)
             if not await tasks.move(
                 tx,
                 task.id,
-                to=to,
+                to=loss.to,
                 old=[task.state],
                 fence=task.fence,
                 changed_at=now,
-                ended_at=ended,
-                reason=reason,
+                ended_at=None if loss.last_word is None else now,
+                attempts=loss.attempts,
+                reason=loss.reason,
             ):
                 return
-            await runs.update(tx, task.id, task.fence, ended_at=now, outcome="lost", reason=reason)
+            await runs.update(
+                tx, task.id, task.fence, ended_at=now, outcome="lost", reason=loss.reason
+            )
             await record(
                 tx,
                 now=now,
@@ -324,14 +336,14 @@ class Dispatcher:
                 action="run_lost",
                 task=task.id,
                 fence=task.fence,
-                reason=reason,
+                reason=loss.reason,
             )
-            if last_word is not None:
-                await end_round(tx, task.id, last_word, now=now)
+            if loss.last_word is not None:
+                await end_round(tx, task.id, loss.last_word, now=now)
             elif fresh := await tasks.get(tx, task.id):
                 await show_card(tx, fresh, now=now)
             await drop(tx, task, now=now)
-        log.warning("run_lost", task=task.id, fence=task.fence, reason=reason, next=to)
+        log.warning("run_lost", task=task.id, fence=task.fence, reason=loss.reason, next=loss.to)
         self.spoken.set()
         self.queued.set()
         await self.bus.release(_run_of(task))
@@ -339,17 +351,6 @@ class Dispatcher:
 
 def _run_of(task: TaskRow) -> RunKey:
     return RunKey(task=task.id, fence=task.fence)
-
-
-def _stopped(task: TaskRow, run: RunRow | None, now: datetime) -> Final:
-    """The last word of a run that was lost while it was being stopped."""
-    if run is None or run.started_at is None:
-        text = "Stopped before it began."
-        return Final(outcome="stopped", text=text, asked_by=task.requester_name)
-    reason = "Its host did not come back, so what it had done so far could not be kept."
-    finished = Finished(outcome="stopped", reason=reason)
-    view, seconds = View.model_validate(run.view), run.elapsed_seconds(now)
-    return final(task, view, finished, elapsed_seconds=seconds)
 
 
 def _new_run(task: TaskRow, fence: int, now: datetime) -> RunRow:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.states import TaskState
+from bot.states import MAX_ATTEMPTS, TaskState
 from integrations.channel import Mark
 from runner import keys
 from runner.lease import Standing
@@ -70,3 +70,45 @@ async def test_a_launch_that_was_taken_back_is_over_for_who_had_read_it(yard: Ya
     assert not await yard.bus.has_launch(run)
     assert await yard.redis.zcard(keys.run_queue("default")) == 0
     assert not await yard.bus.take_back(run)
+
+
+async def test_a_launch_that_no_host_has_seen_costs_no_attempt_however_often_it_is_lost(
+    yard: Yard,
+) -> None:
+    await yard.starting()
+    for _ in range(2 * MAX_ATTEMPTS):
+        await yard.redis.flushall()
+        await yard.wait_out_the_grace()
+        await yard.dispatcher.dispatch()
+    task = await yard.office.task()
+    assert (task.state, task.fence, task.attempts) == (TaskState.STARTING, 2 * MAX_ATTEMPTS + 1, 1)
+    assert await yard.office.finals() == []
+    assert len(await yard.host.take()) == 1
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+async def test_a_launch_that_kills_its_host_at_once_fails_with_the_third(
+    yard: Yard, *, flushed: bool
+) -> None:
+    """Claimed, and never heard of again; even where Redis forgets who had claimed it."""
+    await yard.starting()
+    for _ in range(MAX_ATTEMPTS):
+        [run] = await yard.host.take()
+        await yard.dispatcher.reconcile()
+        await yard.host.fall_silent(run)
+        if flushed:
+            await yard.redis.flushall()
+        await yard.wait_out_the_grace()
+        await yard.dispatcher.dispatch()
+    task = await yard.office.task()
+    assert (task.state, task.attempts) == (TaskState.FAILED, MAX_ATTEMPTS)
+    [word] = await yard.office.finals()
+    assert "3 attempts" in word.text
+
+
+async def test_a_host_that_claimed_while_nobody_looked_costs_an_attempt(yard: Yard) -> None:
+    await yard.starting()
+    [run] = await yard.host.take()
+    await yard.lose(run)
+    await yard.dispatcher.dispatch()
+    assert (await yard.office.task()).attempts == 2
