@@ -21,7 +21,7 @@ from bot.metrics import Metrics
 from bot.progress import Published, View, final
 from bot.pulls import watch
 from bot.record import record
-from bot.said import show_card
+from bot.said import say_everywhere, show_card
 from bot.standing import Standing
 from bot.states import TaskState
 from bot.store import cursors, events, runs, tasks
@@ -29,7 +29,7 @@ from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.rows import TaskRow
 from bot.tasks import end_round, pushed_key
-from integrations.channel import FileChange, Final
+from integrations.channel import FileChange, Final, Notice
 from integrations.errors import (
     AuthError,
     IntegrationError,
@@ -59,6 +59,12 @@ ENDINGS = {
     TaskState.KEEPING: TaskState.STOPPED,
 }
 """What there is to publish, and where that leads."""
+
+KEPT = {
+    TaskState.PUBLISHING: "The work is done and kept, but not published yet",
+    TaskState.KEEPING: "It is stopped and what it had done is kept, but not on its branch yet",
+}
+RENEW = "An operator must renew it (`errand doctor` says how); then this goes on by itself."
 
 FOR_GOOD = (
     RefusedError,
@@ -107,10 +113,11 @@ class Publisher:
         try:
             with self.tracing.span("publish", task=task.id, forge=task.forge, fence=task.fence):
                 await self.publish(task)
+        except AuthError as error:
+            outcome = "postponed"
+            await self._wait_for_credential(task, error)
         except FOR_GOOD as error:
             outcome = "refused"
-            if isinstance(error, AuthError):
-                await self.standing.refused(task.forge, error)
             await self._fail(task, _why(error))
         except FOR_NOW as error:
             outcome = "postponed"
@@ -119,6 +126,19 @@ class Publisher:
             self._not_before.pop(task.id, None)
             await self.standing.accepted(task.forge)
         self.metrics.publications.labels(outcome).inc()
+
+    async def _wait_for_credential(self, task: TaskRow, error: AuthError) -> None:
+        """The work stays as it is until somebody has renewed it; how long anything else may take counts from then on."""
+        log.warning("publish_postponed", task=task.id, error=str(error))
+        now, seconds = self.now(), await self.standing.refused(task.forge, error)
+        self._not_before[task.id] = now + timedelta(seconds=seconds)
+        said = f"the forge does not accept Errand's credential ({error})"
+        async with self.store.begin() as tx:
+            await tasks.update(tx, task.id, changed_at=now)
+            notice = Notice(text=f"{KEPT[task.state]}: {said}. {RENEW}", error=True)
+            await say_everywhere(tx, task, notice, seq=f"credential:{task.round}", now=now)
+            await show_card(tx, task, now=now, note=f"waiting to publish: {said}")
+        self.spoken.set()
 
     async def _later(self, task: TaskRow, error: Exception) -> None:
         """Try again, as long as there is hope; the card says why it waits."""
@@ -305,11 +325,6 @@ def _patience(task: TaskRow, error: Exception) -> float:
 
 def _why(error: Exception) -> str:
     match error:
-        case AuthError():
-            return (
-                f"the forge does not accept Errand's credential ({error})."
-                " An operator must renew it (`errand doctor` says how); then say `retry`."
-            )
         case PushRejectedError():
             return f"the forge did not take the branch ({error})."
         case NothingHandedInError():

@@ -380,15 +380,6 @@ async def test_a_forge_that_stays_away_fails_in_the_end(press: Press) -> None:
     await failed(press, "502")
 
 
-async def test_a_credential_that_is_refused_fails_with_a_word_for_the_operator(
-    press: Press,
-) -> None:
-    press.fake().revoked = True
-    await press.work()
-    await press.new_publisher().step()
-    await failed(press, "operator", "retry")
-
-
 async def test_a_forge_that_is_switched_off_fails_and_is_said(press: Press) -> None:
     press.forges.clear()
     await press.work()

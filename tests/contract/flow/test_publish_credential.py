@@ -1,0 +1,115 @@
+"""A forge that does not accept our credential: finished work waits for a new one, however long that takes."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.publish import GIVE_UP_SECONDS
+from bot.standing import ASK_AGAIN_SECONDS, stopped_destinations
+from bot.states import TaskState
+from integrations.errors import UnavailableError
+from tests.contract.flow.office import Office
+from tests.contract.flow.press import Press
+
+LONGEST = ASK_AGAIN_SECONDS[1]
+STATES = pytest.mark.parametrize(
+    ("waiting", "ended"),
+    [
+        (TaskState.PUBLISHING, TaskState.SUCCEEDED),
+        (TaskState.KEEPING, TaskState.STOPPED),
+    ],
+)
+
+
+@pytest.fixture
+async def press(office: Office, tmp_path: Path) -> Press:
+    return await Press.of(office, tmp_path)
+
+
+@STATES
+async def test_work_waits_for_a_new_credential_and_is_published_then(
+    press: Press, waiting: TaskState, ended: TaskState
+) -> None:
+    forge = press.fake()
+    forge.revoked = True
+    run = await press.work()
+    await press.office.put(waiting)
+    head = press.handed_in.hand_in(run).head
+    publisher = press.new_publisher()
+    for _ in range(3):
+        await publisher.step()
+        press.office.clock.forward(GIVE_UP_SECONDS)
+    task = await press.office.task()
+    assert (task.state, press.handed_in.bundle(run).is_file()) == (waiting, True)
+    assert await press.office.finals() == []
+
+    forge.revoked = False
+    await publisher.step()
+    task = await press.office.task()
+    assert (task.state, press.at(task.branch)) == (ended, head)
+    assert len(await press.office.finals()) == 1
+
+
+@STATES
+async def test_that_a_credential_is_refused_is_told_once_and_to_the_operator(
+    press: Press, waiting: TaskState, ended: TaskState
+) -> None:
+    forge = press.fake()
+    forge.revoked = True
+    await press.work()
+    await press.office.put(waiting)
+    publisher = press.new_publisher()
+    for _ in range(3):
+        await publisher.step()
+        press.office.clock.forward(LONGEST)
+    [notice] = await press.office.notices()
+    assert "not accept" in notice
+    assert "operator" in notice
+    [card] = await press.office.cards()
+    assert "credential" in card.doing
+    assert list(await stopped_destinations(press.office.store)) == ["local"]
+
+    forge.revoked = False
+    await publisher.step()
+    assert (await press.office.task()).state is ended
+    assert await stopped_destinations(press.office.store) == {}
+
+
+async def test_a_refused_credential_is_tried_less_and_less_often(press: Press) -> None:
+    forge = press.fake()
+    forge.revoked = True
+    await press.work()
+    publisher = press.new_publisher()
+    for _ in range(600):
+        await publisher.step()
+        press.office.clock.forward(1)
+    assert 10 <= len(forge.calls) <= 20
+
+
+async def test_a_new_start_tries_a_new_credential_at_once(press: Press) -> None:
+    forge = press.fake()
+    forge.revoked = True
+    await press.work()
+    await press.new_publisher().step()
+    forge.revoked = False
+    await press.new_publisher().step()
+    assert (await press.office.task()).state is TaskState.SUCCEEDED
+
+
+async def test_days_without_a_credential_are_no_days_of_an_absent_forge(press: Press) -> None:
+    forge = press.fake()
+    forge.revoked = True
+    await press.work()
+    publisher = press.new_publisher()
+    for _ in range(3):
+        press.office.clock.forward(GIVE_UP_SECONDS)
+        await publisher.step()
+    press.office.clock.forward(LONGEST)
+    forge.revoked = False
+    forge.fail(UnavailableError("forge", "502"))
+    after_a_start = press.new_publisher()
+    await after_a_start.step()
+    assert (await press.office.task()).state is TaskState.PUBLISHING
+    press.office.clock.forward(LONGEST)
+    await after_a_start.step()
+    assert (await press.office.task()).state is TaskState.SUCCEEDED
