@@ -119,11 +119,6 @@ async def test_a_launch_that_waits_for_a_host_is_not_lost(yard: Yard) -> None:
     assert (await yard.office.task()).fence == 1
 
 
-async def test_a_launch_waits_for_a_week(yard: Yard) -> None:
-    run = await yard.starting()
-    assert await yard.redis.pttl(f"arq:job:run:{run}") > 6 * 86_400_000
-
-
 async def test_nothing_begins_while_redis_is_away(
     office: Office, redis: Redis, valkey: ValkeyServer
 ) -> None:
