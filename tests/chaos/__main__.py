@@ -59,13 +59,14 @@ def main() -> None:
 async def chaos(root: Path, plan: Plan, *, tasks: int, seed: int, seconds: float) -> Verdict:
     async with site(root, plan) as made:
         people = People(site=made, rng=Random(f"{seed} people"))  # noqa: S311  repeatable, no secret
-        nemesis = Nemesis(site=made, rng=Random(f"{seed} faults"))  # noqa: S311
+        nemesis = Nemesis(site=made, people=people, rng=Random(f"{seed} faults"))  # noqa: S311
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(loop)
                 for loop in (nemesis.kill(), nemesis.fail_calls(), nemesis.keep())
             ]
             asked = await _ask(people, tasks, seconds=seconds)
+            await _waited(nemesis.has_flushed, seconds=PATIENCE_SECONDS)
             await _waited(lambda: mostly_ended(made, asked), seconds=seconds)
             await nemesis.end(*loops[:2])
             made.slack.faults.clear()

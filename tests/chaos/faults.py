@@ -1,10 +1,12 @@
 """What goes wrong, at random but repeatably: the seed gives which faults, in which order and after which pauses."""
 
 import asyncio
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.chaos.people import People
 from tests.chaos.site import Site
 from tests.support.linear import faults as linear
 from tests.support.slack_api import Fault
@@ -15,15 +17,18 @@ SLACK = (
     Fault(status=502, body="<html>", when="after"),
     Fault(cut=True),
     Fault(cut=True, when="after"),
+    Fault(hang=True, when="after"),
 )
 METHODS = ("chat.postMessage", "chat.postMessage", "chat.update", "reactions.add")
 """New posts twice as often: only they can be doubled."""
 LINEAR = (
     linear.rate_limited(1), linear.server_error(), linear.server_error(effect=True),
-    linear.cut(effect=False), linear.cut(effect=True),
+    linear.cut(effect=False), linear.cut(effect=True), linear.held(),
 )  # fmt: skip
 FLUSH_AT = 3
 """Which of the faults is the loss of everything that Redis holds."""
+HANG_AT, HANG_TIMES = 5, 3
+"""At which of its failures Slack begins to hang, and for how many calls of each method."""
 DOCKERD_TIMES = 2
 """What a task may lose: it ends with its third attempt."""
 KEEPER_SECONDS = 0.5
@@ -34,6 +39,7 @@ class Nemesis:
     """Two loops: processes that die, and calls that fail. And a keeper, as every host has one."""
 
     site: Site
+    people: People
     rng: Random
     done: Counter[str] = field(default_factory=Counter)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -45,9 +51,14 @@ class Nemesis:
             number += 1
             victim = "flush" if number == FLUSH_AT else self.rng.choice(self._victims())
             down_seconds = self.rng.uniform(0, 2)
+            if victim == "flush":
+                await self.people.until_at_work()
             async with self._changing:
                 await self._strike(victim, down_seconds)
             self.done[victim] += 1
+
+    async def has_flushed(self) -> bool:
+        return self.done["flush"] > 0
 
     def _victims(self) -> list[str]:
         """Each kind of thing dies as often as another."""
@@ -68,8 +79,12 @@ class Nemesis:
                 loop.cancel()
 
     async def fail_calls(self) -> None:
-        while True:
+        for number in itertools.count(1):
             await asyncio.sleep(self.rng.uniform(1, 4))
+            if number == HANG_AT:
+                for method in sorted(set(METHODS)):
+                    self.site.slack.fail(method, Fault(hang=True), times=HANG_TIMES)
+                self.done["slack hangs"] += 1
             self.site.slack.fail(self.rng.choice(METHODS), self.rng.choice(SLACK))
             if self.rng.random() < 0.3:
                 self.site.linear.faults.add(self.rng.choice(LINEAR))
@@ -92,6 +107,7 @@ class Nemesis:
             case "flush":
                 async with site.valkey.client() as client:
                     await client.flushall()
+                await self.people.stop()
             case "redis":
                 await site.valkey.kill()
                 await asyncio.sleep(down_seconds)

@@ -14,6 +14,7 @@ from tests.chaos.balancer import Balancer
 from tests.chaos.starts import Starts, counted
 from tests.support.docker_host import default_image
 from tests.support.dockerd import Dockerd, dockerd
+from tests.support.git_server import run_git
 from tests.support.installation import Installation, Name
 from tests.support.linear.oauth import CLIENT_ID, CLIENT_SECRET
 from tests.support.linear.server import LinearApi, linear_api
@@ -79,6 +80,13 @@ class Site:
         """How many pull requests there are, by branch."""
         database = self.errand.data / "forge" / "forge.db"
         return Counter(pull.head for pull in Pulls(database).of(REPO))
+
+    def files(self, branch: str) -> list[str]:
+        """What the forge has on a branch; nothing if there is none."""
+        git_dir, ref = self.errand.data / "forge" / f"{REPO}.git", f"refs/heads/{branch}"
+        if not run_git(git_dir, "for-each-ref", ref):
+            return []
+        return run_git(git_dir, "ls-tree", "--name-only", ref).decode().splitlines()
 
 
 @contextlib.asynccontextmanager

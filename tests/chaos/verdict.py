@@ -8,7 +8,7 @@ from bot.states import TERMINAL, TaskState
 from bot.store import outbox, tasks
 from bot.store.errors import StoreError
 from bot.store.rows import OutboxRow, TaskRow
-from tests.chaos.people import People
+from tests.chaos.people import People, note
 from tests.chaos.site import CHANNEL, Site
 from tests.support.slack_limits import parsed
 
@@ -91,18 +91,35 @@ async def judge(site: Site, people: People, *, wanted: int) -> Verdict:
     pulls, starts = site.pulls(), site.starts.by_run()
     # A daemon takes its containers along, and what was in them begins again, under a new number.
     begun = starts.total() if site.dockerd is None else len({run.split(":")[0] for run in starts})
-    succeeded = [row for row in rows if row.state is TaskState.SUCCEEDED]
+    well = [row for row in rows if row.state is _end_of(row, people)]
     return Verdict(
-        tasks=Count(found=len(succeeded), wanted=wanted, doubled=max(0, len(rows) - wanted)),
+        tasks=Count(found=len(well), wanted=wanted, doubled=max(0, len(rows) - wanted)),
         starts=Count(found=begun, wanted=wanted, doubled=_more(starts)),
         posts=_posts(site, people, said),
-        pulls=Count(found=len(pulls), wanted=wanted, doubled=_more(pulls)),
+        pulls=Count(
+            found=len(pulls), wanted=wanted - len(people.stopped), doubled=_more(pulls)
+        ),
         wrong=[
-            *(f"{row.id} is {row.state}: {row.reason}" for row in rows if row not in succeeded),
+            *(f"{row.id} is {row.state}: {row.reason}" for row in rows if row not in well),
+            *(f"{row.id} was stopped, and its work is lost" for row in rows if _is_lost(row, site, people)),
             *(f"{row.id} of {row.task} is {row.state}: {row.error}" for row in said if row.state != "sent"),
             *(f"container {found} is left" for found in site.errand.containers()),
         ],
     )  # fmt: skip
+
+
+def _end_of(row: TaskRow, people: People) -> TaskState:
+    """How it should have ended."""
+    stopped = row.conversation.thread in people.stopped
+    return TaskState.STOPPED if stopped else TaskState.SUCCEEDED
+
+
+def _is_lost(row: TaskRow, site: Site, people: People) -> bool:
+    """Stopped at work, and what it had written is not on its branch, though no daemon took its container along."""
+    if row.conversation.thread not in people.stopped or site.dockerd is not None:
+        return False
+    written = note(people.threads.index(row.conversation.thread))
+    return written not in site.files(row.branch)
 
 
 async def _stored(site: Site) -> tuple[list[TaskRow], list[OutboxRow]]:
