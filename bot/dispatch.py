@@ -268,7 +268,8 @@ class Dispatcher:
         leased = await self.bus.has_lease(task.id)
         if leased:
             await self._note_claim(task)
-        if leased or await self.bus.has_launch(run):
+        # What has begun waits for no launch, even where an old Redis still has it.
+        if leased or (task.state is TaskState.STARTING and await self.bus.has_launch(run)):
             self._missing.pop(run, None)
             return
         since = self._missing.setdefault(run, self.clock())

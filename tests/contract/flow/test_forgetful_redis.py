@@ -53,6 +53,8 @@ async def test_a_stop_that_an_old_redis_knows_nothing_of_waits_as_well(yard: Yar
     await yard.dispatcher.send_commands()
     assert (await yard.office.task()).state is TaskState.STOPPING
     assert await yard.bus.has_launch(run)
+    await yard.wait_out_the_grace()
+    assert (await yard.office.task()).state is TaskState.STOPPED
 
 
 async def test_a_launch_that_a_host_has_claimed_is_not_taken_back(yard: Yard) -> None:
