@@ -142,7 +142,9 @@ class Outbox:
         except RateLimitedError as error:
             self.metrics.rate_limit_wait.labels(channel.name).inc(error.retry_after)
             self.buckets.empty(call, error)
-            await self._again(row, jittered(error.retry_after), error)
+            seconds = jittered(error.retry_after)
+            _tell_postponed(row, seconds, error)
+            await self._hold(row, seconds, str(error), outcome="postponed")
         except AuthError as error:
             seconds = await self.standing.refused(destination, error)
             await self._hold(row, seconds, str(error))
@@ -213,18 +215,20 @@ class Outbox:
         if await introduce(tx, task, conversation, now=self.now()):
             self.spoken.set()
 
-    async def _hold(self, row: OutboxRow, seconds: float, reason: str) -> None:
-        """Nobody is called: the fault is the destination's, and is told of once, not with every message."""
+    async def _hold(
+        self, row: OutboxRow, seconds: float, reason: str, *, outcome: str = "held"
+    ) -> None:
+        """The fault is the destination's, and is told of once, not with every message."""
         next_at = self.now() + timedelta(seconds=seconds)
         async with self.store.begin() as tx:
-            await outbox.again(tx, row.id, next_at=next_at, error=reason, counted=False)
-        self._count(row, "held")
+            await outbox.hold(
+                tx, row.id, next_at=next_at, error=reason, first=not _may_be_there(row)
+            )
+        self._count(row, outcome)
 
     async def _again(self, row: OutboxRow, seconds: float, error: Exception) -> None:
         next_at = self.now() + timedelta(seconds=seconds)
-        log.warning(
-            "message_postponed", task=row.task, kind=row.kind, seconds=seconds, error=str(error)
-        )
+        _tell_postponed(row, seconds, error)
         async with self.store.begin() as tx:
             await outbox.again(tx, row.id, next_at=next_at, error=str(error))
         self._count(row, "postponed")
@@ -249,6 +253,11 @@ class Outbox:
         notice = Notice(text=text, error=True)
         await say(tx, task.conversation, notice, seq=f"open:{row.id}", now=self.now(), task=task.id)
         self.spoken.set()
+
+
+def _tell_postponed(row: OutboxRow, seconds: float, error: Exception) -> None:
+    told = {"task": row.task, "kind": row.kind, "seconds": round(seconds, 1)}
+    log.warning("message_postponed", **told, error=str(error))
 
 
 def _may_be_there(row: OutboxRow) -> bool:

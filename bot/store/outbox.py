@@ -147,17 +147,28 @@ async def sent(
     await tx.execute(update(table).where(*mine).values(changes))
 
 
-async def again(
-    tx: AsyncConnection, row_id: str, *, next_at: datetime, error: str, counted: bool = True
+async def again(tx: AsyncConnection, row_id: str, *, next_at: datetime, error: str) -> None:
+    """It did not go out now; try at `next_at`."""
+    mine = (table.c.id == row_id, table.c.state == SENDING)
+    changes = {"state": "pending", "next_at": next_at, "claim_until": None, "error": error}
+    await tx.execute(update(table).where(*mine).values(changes))
+
+
+async def hold(
+    tx: AsyncConnection, row_id: str, *, next_at: datetime, error: str, first: bool
 ) -> None:
-    """It did not go out now; try at `next_at`. Not counted: the message is not at fault."""
+    """As `again`, without a try: nothing was called, or whoever was called took nothing from us.
+
+    `first`: nor was it called before, so that nobody has to look for what may be there.
+    """
     mine = (table.c.id == row_id, table.c.state == SENDING)
     changes = {
         "state": "pending",
         "next_at": next_at,
         "claim_until": None,
         "error": error,
-        "tries": table.c.tries if counted else table.c.tries - 1,
+        "tries": table.c.tries - 1,
+        "first_claim_at": None if first else table.c.first_claim_at,
     }
     await tx.execute(update(table).where(*mine).values(changes))
 

@@ -177,6 +177,27 @@ async def test_a_rate_limit_holds_back_what_it_counts_and_nothing_else(
     assert sorted(await office.notices()) == sorted([*PLACES, "held"])
 
 
+async def test_what_was_only_held_back_is_not_looked_for(office: Office) -> None:
+    office.channel.fail(RateLimitedError("fake", 30))
+    await tell(office, "limited")
+    await send_due(office.outbox)
+    await tell(office, "held", to=THERE)
+    await keep_sending(office)
+    assert office.channel.calls == ["post", "post", "post"]
+
+
+async def test_what_may_be_there_is_looked_for_however_often_it_is_held_back(
+    office: Office,
+) -> None:
+    office.channel.fail(AWAY, after=True)
+    await tell(office, "hello")
+    await send_due(office.outbox)
+    office.clock.forward(60)
+    office.channel.fail(AuthError("fake", "revoked"), times=2)
+    await keep_sending(office, ASK_AGAIN_SECONDS[-1])
+    assert office.channel.replies() == [Notice(text="hello")]
+
+
 async def test_a_rate_limit_on_posts_holds_back_no_mark(office: Office) -> None:
     await office.hear("acme/web fix it")
     await office.send()
