@@ -16,7 +16,7 @@ from random import Random
 
 from runner.images.build import ensure_image
 from tests.chaos.faults import Nemesis
-from tests.chaos.people import People
+from tests.chaos.people import LONG, People
 from tests.chaos.site import Plan, Site, site
 from tests.chaos.verdict import Verdict, judge, mostly_ended, progress, settled
 from tests.support.installation import until
@@ -65,7 +65,7 @@ async def chaos(root: Path, plan: Plan, *, tasks: int, seed: int, seconds: float
                 group.create_task(loop)
                 for loop in (nemesis.kill(), nemesis.fail_calls(), nemesis.keep())
             ]
-            asked = await _ask(people, tasks, seconds=seconds)
+            asked = await _ask(people, tasks + LONG, seconds=seconds)
             await _waited(nemesis.has_flushed, seconds=PATIENCE_SECONDS)
             await _waited(lambda: mostly_ended(made, asked), seconds=seconds)
             await nemesis.end(*loops[:2])
@@ -75,7 +75,7 @@ async def chaos(root: Path, plan: Plan, *, tasks: int, seed: int, seconds: float
             await _waited(lambda: _bare(made), seconds=CLEAN_SECONDS)
             await nemesis.end(*loops[2:])
         say(", ".join(f"{name} {times}" for name, times in sorted(nemesis.done.items())))
-        return await judge(made, people, wanted=asked)
+        return await judge(made, people, wanted=asked - len(people.stopped))
 
 
 async def _ask(people: People, tasks: int, *, seconds: float) -> int:

@@ -20,7 +20,7 @@ from tests.support.slack_payloads import payload, signed
 
 AGAIN_SECONDS = 0.5
 LONG = 2
-"""So many of the first errands do not end by themselves: they are stopped."""
+"""So many errands come first that do not end by themselves: they are stopped, and not among those that are counted."""
 AT_WORK_SECONDS = 60.0
 
 

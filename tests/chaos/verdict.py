@@ -87,39 +87,38 @@ async def settled(site: Site, wanted: int) -> bool:
 
 
 async def judge(site: Site, people: People, *, wanted: int) -> Verdict:
+    """`wanted`: so many errands should have ended with a pull request."""
     rows, said = await _stored(site)
     pulls, starts = site.pulls(), site.starts.by_run()
+    stopped = [row for row in rows if row.conversation.thread in people.stopped]
+    whole = [row for row in rows if row not in stopped]
+    well = [row for row in whole if row.state is TaskState.SUCCEEDED]
+    ours = {row.id for row in whole}
+    begun = Counter({run: n for run, n in starts.items() if run.split(":")[0] in ours})
     # A daemon takes its containers along, and what was in them begins again, under a new number.
-    begun = starts.total() if site.dockerd is None else len({run.split(":")[0] for run in starts})
-    well = [row for row in rows if row.state is _end_of(row, people)]
+    times = begun.total() if site.dockerd is None else len({run.split(":")[0] for run in begun})
     return Verdict(
-        tasks=Count(found=len(well), wanted=wanted, doubled=max(0, len(rows) - wanted)),
-        starts=Count(found=begun, wanted=wanted, doubled=_more(starts)),
+        tasks=Count(found=len(well), wanted=wanted, doubled=max(0, len(whole) - wanted)),
+        starts=Count(found=times, wanted=wanted, doubled=_more(starts)),
         posts=_posts(site, people, said),
-        pulls=Count(
-            found=len(pulls), wanted=wanted - len(people.stopped), doubled=_more(pulls)
-        ),
+        pulls=Count(found=len(pulls), wanted=wanted, doubled=_more(pulls)),
         wrong=[
-            *(f"{row.id} is {row.state}: {row.reason}" for row in rows if row not in well),
-            *(f"{row.id} was stopped, and its work is lost" for row in rows if _is_lost(row, site, people)),
+            *(f"{row.id} is {row.state}: {row.reason}" for row in whole if row not in well),
+            *(problem for row in stopped if (problem := _stopped_ill(row, site, people))),
             *(f"{row.id} of {row.task} is {row.state}: {row.error}" for row in said if row.state != "sent"),
             *(f"container {found} is left" for found in site.errand.containers()),
         ],
     )  # fmt: skip
 
 
-def _end_of(row: TaskRow, people: People) -> TaskState:
-    """How it should have ended."""
-    stopped = row.conversation.thread in people.stopped
-    return TaskState.STOPPED if stopped else TaskState.SUCCEEDED
-
-
-def _is_lost(row: TaskRow, site: Site, people: People) -> bool:
-    """Stopped at work, and what it had written is not on its branch, though no daemon took its container along."""
-    if row.conversation.thread not in people.stopped or site.dockerd is not None:
-        return False
+def _stopped_ill(row: TaskRow, site: Site, people: People) -> str:
+    """What is wrong with an errand that was stopped at work; a daemon takes along what was in its containers."""
+    if row.state is not TaskState.STOPPED:
+        return f"{row.id} was stopped and is {row.state}: {row.reason}"
     written = note(people.threads.index(row.conversation.thread))
-    return written not in site.files(row.branch)
+    if site.dockerd is None and written not in site.files(row.branch):
+        return f"{row.id} was stopped, and its work is lost"
+    return ""
 
 
 async def _stored(site: Site) -> tuple[list[TaskRow], list[OutboxRow]]:
