@@ -1,6 +1,7 @@
 """Asks channels for what their deliveries left out, before anything is decided."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,8 +26,11 @@ from policies.model import Choice, Policy
 
 log = structlog.get_logger()
 
-SWEEP_SECONDS = 5.0
+SWEEP_SECONDS = 1.0
+"""What another `serve` was told of is seen no later."""
 BATCH = 20
+"""About so many calls at once of one channel: one that hangs has no more, and the others have theirs."""
+EARLIER = 10_000
 CALL_SECONDS = 10.0
 PAUSES = (1.0, 3.0, 10.0)
 """Between tries. After the last one it goes on without: late is worse than incomplete."""
@@ -54,55 +58,70 @@ class Completer:
     arrived: Signal
     now: Callable[[], datetime] = utc_now
     _troubles: dict[int, _Trouble] = field(default_factory=dict)
+    _under_way: dict[int, str] = field(default_factory=dict)
+    """Channels of what was taken and is not settled, by row."""
 
     @property
     def policy(self) -> Policy:
         return self.in_force.policy
 
     async def run(self) -> None:
-        """Complete what comes, until cancelled."""
-        while True:
-            due = SWEEP_SECONDS
-            try:
-                while await self.step():
-                    pass
-                due = 1.0 if self._troubles else SWEEP_SECONDS
-            except* StoreError as errors:
-                log.warning("completion_store_unreachable", error=repr(errors.exceptions[0]))
-            await self.partial.wait(due)
+        """Complete what comes, until cancelled; no delivery waits for another one's answer."""
+        async with asyncio.TaskGroup() as calls:
+            while True:
+                try:
+                    while rows := await self.take():
+                        for row in rows:
+                            calls.create_task(self._attend(row))
+                except StoreError as error:
+                    log.warning("completion_store_unreachable", error=repr(error))
+                await self.partial.wait(SWEEP_SECONDS)
 
-    async def step(self) -> int:
-        """Complete what is due, all at once; how many are now whole."""
+    async def _attend(self, row: InboxRow) -> None:
+        try:
+            await self.settle(row)
+        except StoreError as error:
+            log.warning("completion_store_unreachable", error=repr(error))
+        finally:
+            self.partial.set()
+
+    async def take(self) -> list[InboxRow]:
+        """What is due and not under way, the oldest first; each is to be settled."""
+        now = self.now()
+        waiting = [id_ for id_, trouble in self._troubles.items() if trouble.not_before > now]
+        calls = Counter(self._under_way.values())
+        busy = [channel for channel, number in calls.items() if number >= BATCH]
         try:
             async with self.store.read() as conn:
-                rows = await inbox.raw(conn, limit=BATCH)
+                rows = await inbox.raw(
+                    conn, limit=BATCH, but_not=[*waiting, *self._under_way], busy=busy
+                )
         except ValidationError:
-            return await self._bury_unreadable()
-        due = [row for row in rows if self._due(row)]
-        async with asyncio.TaskGroup() as group:
-            results = [group.create_task(self._settle(row)) for row in due]
-        return sum(task.result() for task in results)
+            await self._bury_unreadable()
+            return []
+        self._under_way |= {row.id: row.inbound.conversation.channel for row in rows}
+        return rows
 
-    async def _bury_unreadable(self) -> int:
+    async def _bury_unreadable(self) -> None:
         """Rows of another version, or damaged."""
         async with self.store.begin() as tx:
             found = await inbox.unreadable(tx, limit=BATCH, raw=True)
             for row_id in found:
                 await inbox.finish(tx, row_id, state="dead")
         log.error("deliveries_unreadable", inbox=found)
-        return len(found)
+        self.partial.set()
 
-    def _due(self, row: InboxRow) -> bool:
-        trouble = self._troubles.get(row.id)
-        return trouble is None or trouble.not_before <= self.now()
-
-    async def _settle(self, row: InboxRow) -> bool:
-        inbound = await self._completed(row)
-        if inbound is None:
-            return False
-        self._troubles.pop(row.id, None)
-        async with self.store.begin() as tx:
-            await inbox.complete(tx, row.id, inbound)
+    async def settle(self, row: InboxRow) -> bool:
+        """Complete one that was taken; True if it is now whole."""
+        try:
+            inbound = await self._completed(row)
+            if inbound is None:
+                return False
+            self._troubles.pop(row.id, None)
+            async with self.store.begin() as tx:
+                await inbox.complete(tx, row.id, inbound)
+        finally:
+            del self._under_way[row.id]
         self.arrived.set()
         return True
 
@@ -150,6 +169,16 @@ def _pause(tries: int, trouble: Exception) -> timedelta:
     return timedelta(seconds=max(PAUSES[tries], min(wanted, LONGEST_SECONDS)))
 
 
-async def held_back(conn: AsyncConnection) -> set[str]:
-    """Conversations in which something earlier is still being completed: what comes after it waits."""
-    return {row.inbound.conversation.key for row in await inbox.raw(conn, limit=1000)}
+async def complete_ones(conn: AsyncConnection, *, limit: int) -> list[InboxRow]:
+    """New deliveries, the oldest first, in whose conversation nothing earlier is still being completed.
+
+    `ValidationError` as for `inbox.new`.
+    """
+    held = {row.inbound.conversation.key for row in await inbox.raw(conn, limit=EARLIER)}
+    after = 0
+    while True:
+        found = await inbox.new(conn, limit=limit, after=after)
+        rows = [row for row in found if row.inbound.conversation.key not in held]
+        if rows or len(found) < limit:
+            return rows
+        after = found[-1].id

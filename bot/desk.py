@@ -13,7 +13,7 @@ from bot import corrections, words
 from bot.account import Dealt
 from bot.answers import Answers, seq_of
 from bot.approvals import Rulings
-from bot.completion import held_back
+from bot.completion import complete_ones
 from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.manual import HELP
@@ -92,11 +92,9 @@ class Desk:
         """Work off what is new; the number of deliveries that were looked at."""
         try:
             async with self.store.read() as conn:
-                held = await held_back(conn)
-                found = await inbox.new(conn, limit=limit)
+                rows = await complete_ones(conn, limit=limit)
         except ValidationError:
             return await self._bury_unreadable(limit)
-        rows = [row for row in found if row.inbound.conversation.key not in held]
         for row in rows:
             await self._take(row)
         if rows:

@@ -296,7 +296,7 @@ def _assemble(parts: _Opened) -> Services:
         app=_app(parts, intake=intake, handed_in=handed_in, pages=pages, pulse=pulse),
         pulse=pulse,
         loops={
-            "completion": completer.run, "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
+            "completion": duty.only(completer.run), "desk": desk.run, "vigil": vigil.run, "dispatch": dispatcher.run,
             "commands": dispatcher.run_commands, "outbox": outbox.run, "policy": policy_file.run, "duty": duty.run,
             "clock": parts.clock.run,
             "apply": duty.only(applier.run), "publish": duty.only(publisher.run),

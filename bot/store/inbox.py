@@ -1,6 +1,6 @@
 """What channels delivered, each utterance once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -42,9 +42,10 @@ async def insert_many(
     return await insert_new_many(tx, table, rows, key=("source", "event_id", "semantic_key"))
 
 
-async def new(conn: AsyncConnection, *, limit: int) -> list[InboxRow]:
-    """Oldest first. `ValidationError` if one of them is `unreadable`."""
-    return [InboxRow.model_validate(row) for row in await _in_state(conn, NEW, limit)]
+async def new(conn: AsyncConnection, *, limit: int, after: int = 0) -> list[InboxRow]:
+    """Oldest first, from an id on. `ValidationError` if one of them is `unreadable`."""
+    rows = await _in_state(conn, NEW, limit, table.c.id > after)
+    return [InboxRow.model_validate(row) for row in rows]
 
 
 async def unreadable(conn: AsyncConnection, *, limit: int, raw: bool = False) -> list[int]:
@@ -53,9 +54,17 @@ async def unreadable(conn: AsyncConnection, *, limit: int, raw: bool = False) ->
     return [int(row["id"]) for row in rows if not _readable(row)]
 
 
-async def raw(conn: AsyncConnection, *, limit: int) -> list[InboxRow]:
-    """What its channel has to complete first, oldest first. `ValidationError` as for `new`."""
-    rows = await _in_state(conn, RAW, limit)
+async def raw(
+    conn: AsyncConnection,
+    *,
+    limit: int,
+    but_not: Collection[int] = (),
+    busy: Collection[str] = (),
+) -> list[InboxRow]:
+    """What its channel has to complete first, oldest first; nothing of `busy` channels. `ValidationError` as for `new`."""
+    which = [table.c.id.not_in(but_not)] if but_not else []
+    which += [table.c.source.not_in(busy)] if busy else []
+    rows = await _in_state(conn, RAW, limit, *which)
     return [InboxRow.model_validate(row) for row in rows]
 
 
@@ -85,10 +94,11 @@ async def fail(tx: AsyncConnection, row_id: int, *, error: str) -> int:
 
 
 async def _in_state(
-    conn: AsyncConnection, state: ColumnElement[str], limit: int
+    conn: AsyncConnection, state: ColumnElement[str], limit: int, *which: ColumnElement[bool]
 ) -> list[dict[str, Any]]:
     columns = (table.c[name] for name in InboxRow.model_fields)
-    query = select(*columns).where(table.c.state == state).order_by(table.c.id).limit(limit)
+    query = select(*columns).where(table.c.state == state, *which).order_by(table.c.id)
+    query = query.limit(limit)
     return [dict(row) for row in (await conn.execute(query)).mappings()]
 
 

@@ -58,6 +58,13 @@ async def send_due(sender: Outbox) -> int:
     return len(rows)
 
 
+async def complete_due(completer: Completer) -> int:
+    """Complete what is due, and wait for it; how many deliveries are whole now."""
+    async with asyncio.TaskGroup() as calls:
+        settled = [calls.create_task(completer.settle(row)) for row in await completer.take()]
+    return sum(one.result() for one in settled)
+
+
 @dataclass(slots=True, kw_only=True)
 class Office:
     """Everything of `serve` that needs neither Redis nor a forge."""

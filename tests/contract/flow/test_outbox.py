@@ -260,13 +260,14 @@ async def test_a_workspace_that_hangs_holds_up_no_other(office: Office) -> None:
     channel.hangs = HERE.team
     for n in range(3 * PARALLEL):
         await tell(office, f"lost {n}", to=a_conversation(thread=f"{n}.0"))
-    sender = asyncio.create_task(office.outbox.run())
-    await until(lambda: channel.calls.count("hang") >= PARALLEL)
-    for words in ("one", "two", "three"):
-        await tell(office, words, to=ABROAD)
-        office.spoken.set()
-    await channel.until(lambda: len(channel.posted) == 3)
-    sender.cancel()
+    async with asyncio.TaskGroup() as group:
+        sender = group.create_task(office.outbox.run())
+        await until(lambda: channel.calls.count("hang") >= PARALLEL)
+        for words in ("one", "two", "three"):
+            await tell(office, words, to=ABROAD)
+            office.spoken.set()
+        await channel.until(lambda: len(channel.posted) == 3)
+        sender.cancel()
     assert channel.calls.count("hang") < 2 * PARALLEL
 
 

@@ -1,20 +1,24 @@
 """What tickets ask for: completed first, one errand at a time, in their order, seen from two places."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
-from bot.completion import CALL_SECONDS, PAUSES
+from bot.completion import BATCH, CALL_SECONDS, PAUSES
 from bot.standing import stopped_destinations
 from bot.states import TaskState
 from bot.store import figures
 from bot.tasks import end_round
 from bot.vigil import ASK_AGAIN
-from integrations.channel import Final, Mark, Suggestion
+from integrations.channel import Final, Inbound, Mark, Suggestion
 from integrations.errors import RateLimitedError, RejectedError, UnavailableError
+from integrations.testing import FakeChannel
 from policies.model import Policy
-from tests.contract.flow.office import HERE, Office
+from tests.contract.flow.office import HERE, Office, complete_due
 from tests.support.builders import POLICY, a_conversation
+from tests.support.site import until
 
 AWAY = UnavailableError("fake", "timeout")
 TICKET: dict[str, Any] = {
@@ -36,7 +40,7 @@ async def hear(office: Office, text: str, **changes: Any) -> None:
     shape = {name: changes.pop(name) for name in ("place", "thread", "author") if name in changes}
     inbound = office.inbound(text, **shape).model_copy(update=changes)
     await office.intake.receive(inbound)
-    await office.completer.step()
+    await complete_due(office.completer)
     await office.desk.work_off()
 
 
@@ -69,7 +73,7 @@ async def test_what_cannot_be_completed_is_tried_again_and_then_goes_on_without(
     for pause in (0, *PAUSES):
         assert await office.tasks() == []
         office.clock.forward(pause)
-        await completer.step()
+        await complete_due(completer)
         await office.desk.work_off()
     assert len(await office.tasks()) == 1
     assert office.channel.calls == ["complete"] * 4
@@ -80,7 +84,7 @@ async def test_a_refusal_is_asked_about_once_more_and_not_again(office: Office) 
     completer = office.completer
     await office.intake.receive(office.inbound("acme/web fix").model_copy(update={"partial": True}))
     for _ in range(3):
-        await completer.step()
+        await complete_due(completer)
         office.clock.forward(30)
     await office.desk.work_off()
     assert office.channel.calls == ["complete"] * 2
@@ -94,15 +98,66 @@ async def test_a_service_that_is_asked_too_often_is_left_alone(
     office.channel.fail(RateLimitedError("fake", asked))
     completer = office.completer
     await office.intake.receive(office.inbound("acme/web fix").model_copy(update={"partial": True}))
-    await completer.step()
+    await complete_due(completer)
     office.clock.forward(waited - 0.5)
-    await completer.step()
+    await complete_due(completer)
     assert office.channel.calls == ["complete"]
     office.clock.forward(1)
-    await completer.step()
+    await complete_due(completer)
     await office.desk.work_off()
     assert office.channel.calls == ["complete"] * 2
     assert len(await office.tasks()) == 1
+
+
+async def test_a_channel_in_trouble_holds_up_no_other(office: Office) -> None:
+    office.channel.fail(AWAY, times=3 * BATCH)
+    for n in range(BATCH + 5):
+        await office.intake.receive(partial(office, n))
+    elsewhere = partial(office, 99, channel="other")
+    await office.intake.receive(elsewhere)
+    completer = office.completer
+    assert await complete_due(completer) == 0
+    assert await complete_due(completer) == 1
+    await office.desk.work_off()
+    assert len(office.elsewhere.calls) == 1
+
+
+class HangingChannel(FakeChannel):
+    """A channel that is asked, and never answers."""
+
+    @override
+    async def complete(self, inbound: Inbound) -> Inbound:
+        self.calls.append("complete")
+        await asyncio.Event().wait()
+        return inbound
+
+
+async def test_a_channel_that_hangs_holds_up_no_other(office: Office) -> None:
+    office.channel = channel = HangingChannel()
+    for n in range(3 * BATCH):
+        await office.intake.receive(partial(office, n))
+    async with asyncio.TaskGroup() as group:
+        completing = group.create_task(office.completer.run())
+        await until(lambda: len(channel.calls) >= BATCH)
+        await office.intake.receive(partial(office, 99, channel="other"))
+        await until(lambda: office.elsewhere.calls == ["complete"])
+        completing.cancel()
+    assert len(channel.calls) < 2 * BATCH
+
+
+async def test_what_waits_behind_a_partial_delivery_holds_up_no_other(office: Office) -> None:
+    await office.intake.receive(partial(office, 0))
+    for n in range(120):
+        await office.intake.receive(office.inbound(f"behind {n}", thread="0.0"))
+    await office.hear("acme/web fix it", thread="77.0")
+    assert [task.conversation.thread for task in await office.tasks()] == ["77.0"]
+
+
+def partial(office: Office, n: int, *, channel: str = "fake") -> Inbound:
+    """A delivery in a conversation of its own, which its channel has to complete."""
+    inbound = office.inbound("acme/web fix it", thread=f"{n}.0")
+    there = inbound.conversation.model_copy(update={"channel": channel})
+    return inbound.model_copy(update={"partial": True, "conversation": there})
 
 
 async def test_what_comes_after_a_partial_delivery_waits_for_it(office: Office) -> None:
@@ -112,7 +167,7 @@ async def test_what_comes_after_a_partial_delivery_waits_for_it(office: Office) 
     for inbound in (partial, later, other):
         await office.intake.receive(inbound)
     assert await office.desk.work_off() == 1
-    await office.completer.step()
+    await complete_due(office.completer)
     await office.desk.work_off()
     assert len(await office.tasks()) == 2
     assert await office.inbox_states() == ["done"] * 3

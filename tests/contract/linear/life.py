@@ -30,7 +30,7 @@ from integrations.linear.channel import LinearChannel
 from integrations.linear.graphql import GraphQL
 from integrations.tracker import Tracker
 from policies.model import Policy
-from tests.contract.flow.office import Clock, send_due
+from tests.contract.flow.office import Clock, complete_due, send_due
 from tests.contract.linear.site import PAGE, listening, site_for
 from tests.support.linear.entities import Session
 from tests.support.linear.server import LinearApi
@@ -113,7 +113,9 @@ class Life:
 
     async def _step(self) -> int:
         return (
-            await self.completer.step() + await self.desk.work_off() + await send_due(self.outbox)
+            await complete_due(self.completer)
+            + await self.desk.work_off()
+            + await send_due(self.outbox)
         )
 
     async def _waits(self) -> bool:

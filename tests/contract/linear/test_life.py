@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.states import TaskState
+from tests.contract.flow.office import complete_due
 from tests.contract.linear.life import DONE, PULL, Life, a_life
 from tests.support.linear import errors, faults
 from tests.support.linear.entities import Session
@@ -133,7 +134,7 @@ async def test_a_refusal_that_is_refused_still_ends_the_session(life: Life) -> N
     ops = life.linear.world.other_team
     issue = life.linear.world.issue("Fix it", team=ops)
     session = await life.linear.people.delegate(issue)
-    await life.completer.step()
+    await complete_due(life.completer)
     await life.desk.work_off()
     life.linear.faults.add(faults.permanent(), operation="CreateActivity")
     await life.settle()

@@ -73,6 +73,7 @@ CALLS: dict[str, Call] = {
     "tasks.for_item": lambda c: tasks.for_item(c, "ENG-1", repo="acme/web"),
     "tasks.waiting": lambda c: tasks.waiting(c, limit=9),
     "inbox.raw": lambda c: inbox.raw(c, limit=9),
+    "inbox.raw of others": lambda c: inbox.raw(c, limit=9, but_not=[1, 2], busy=["slack"]),
     "inbox.complete": lambda c: inbox.complete(c, 1, an_inbound()),
     "followers.of_task": lambda c: followers.of_task(c, TASK),
     "secrets.get": lambda c: secrets.get(c, "a"),
