@@ -250,13 +250,16 @@ class LiveRun:
         return verdict
 
     def _stop(self) -> None:
-        """What runs gets time to keep its work, once; what only prepares does not need it."""
+        """What has begun gets time to keep its work, once, though it be attached only now; else there is none."""
         self._stopping = True
         if self._limit is not None and not self._limit.expired():
-            patient = self._attached and len(self._stops) <= 1
+            patient = self._has_begun() and len(self._stops) <= 1
             seconds = self._station.pace.keep if patient else 0.0
             now = asyncio.get_running_loop().time()
             self._limit.reschedule(min(now + seconds, self._limit.when() or now))
+
+    def _has_begun(self) -> bool:
+        return self._attached or self._files.read("started", EventRecord) is not None
 
     async def _attend(self, launch: Launch, prepared: Prepared) -> Finished:
         sandbox = self._preparation.open(launch, prepared)

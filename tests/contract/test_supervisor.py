@@ -361,6 +361,27 @@ async def test_a_stop_outlives_the_worker_that_passed_it_on(site: Site) -> None:
     assert site.finished().outcome == "stopped"
 
 
+async def test_a_stop_that_comes_before_the_run_is_attached_again_keeps_its_work(
+    site: Site,
+) -> None:
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    following = asyncio.create_task(site.live(RUN).follow())
+    await until(lambda: bool(site.lines(RUN) > 8))
+    following.cancel()
+    await asyncio.wait([following])
+    live = site.live(RUN)
+    live.command(Command(id="c1", run=RUN, kind="stop"))
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        again = group.create_task(live.follow())
+        await until(lambda: any(key == "acp:cancel" for _, _, key in site.backend.sent))
+        answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "cancelled"}}
+        site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+        await again
+    assert (site.finished().outcome, site.finished().changed) == ("stopped", True)
+    await nothing_is_left(site)
+
+
 async def test_a_task_that_is_to_be_cancelled_is_stopped(site: Site) -> None:
     await site.launch()
     await site.tell(RUN.task, state="cancel")
