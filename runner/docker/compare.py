@@ -6,6 +6,9 @@ from typing import Any
 from runner.docker.spec import Wanted
 from runner.sandbox import Role
 
+_Mount = tuple[str, str, bool]
+"""Where, of which type, and whether read-only."""
+
 
 def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
     """Where the container that Docker made differs from what was asked for; empty if nowhere."""
@@ -17,6 +20,57 @@ def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
     found += _environment_differences(inspect["Config"].get("Env") or [], environment, wanted.role)
     found += _differences(inspect["Config"]["Labels"] or {}, marks, path="Config.Labels")
     return found + _mount_differences(inspect.get("Mounts") or [], host["Mounts"])
+
+
+CONFINING = (
+    *(
+        "CapDrop",
+        "CapAdd",
+        "Privileged",
+        "ReadonlyRootfs",
+        "Runtime",
+        "NetworkMode",
+        "PortBindings",
+    ),
+    *(
+        "PublishAllPorts",
+        "IpcMode",
+        "PidMode",
+        "UTSMode",
+        "UsernsMode",
+        "CgroupnsMode",
+        "CgroupParent",
+    ),
+    *(
+        "Binds",
+        "VolumesFrom",
+        "Devices",
+        "DeviceRequests",
+        "DeviceCgroupRules",
+        "GroupAdd",
+        "Links",
+    ),
+    *("OomKillDisable", "AutoRemove"),
+)
+"""What keeps a container in, whichever version of Errand made it; the rest may change from one to the next."""
+LIMITS = ("Memory", "MemorySwap", "NanoCpus", "PidsLimit")
+
+
+def loosened(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
+    """Where a container that another version made is less confined than this one's are; empty if nowhere.
+
+    Programs, arguments, environment, labels, sizes and further masks are that version's own.
+    """
+    host, have = wanted.body["HostConfig"], inspect["HostConfig"]
+    found = _differences(have, {name: host[name] for name in CONFINING}, path="HostConfig")
+    found += [f"HostConfig.{name} is not limited" for name in LIMITS if have.get(name, 0) <= 0]
+    options = have.get("SecurityOpt") or []
+    if "no-new-privileges" not in options:
+        found.append("HostConfig.SecurityOpt lacks no-new-privileges")
+    if not any(option.startswith("seccomp={") for option in options):
+        found.append("HostConfig.SecurityOpt has no seccomp profile")
+    found += _differences(inspect["Config"], {"User": wanted.body["User"]}, path="Config")
+    return found + _mounts_besides(inspect.get("Mounts") or [], host["Mounts"])
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], *, path: str) -> list[str]:
@@ -51,8 +105,23 @@ def _mount_differences(
     found: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Catches what an image's VOLUME adds, too. Engines differ in whether they list a tmpfs here."""
-    have = {(m["Destination"], m["Type"], not m["RW"]) for m in found if m["Type"] != "tmpfs"}
-    want = {(m["Target"], m["Type"], m["ReadOnly"]) for m in wanted}
-    return [f"mount {entry} is there, unasked for" for entry in sorted(have - want)] + [
-        f"mount {entry} is missing" for entry in sorted(want - have)
+    missing = _asked_for(wanted) - _there(found)
+    return [
+        *_mounts_besides(found, wanted),
+        *(f"mount {entry} is missing" for entry in sorted(missing)),
     ]
+
+
+def _mounts_besides(
+    found: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    besides = _there(found) - _asked_for(wanted)
+    return [f"mount {entry} is there, unasked for" for entry in sorted(besides)]
+
+
+def _there(found: Sequence[Mapping[str, Any]]) -> set[_Mount]:
+    return {(m["Destination"], m["Type"], not m["RW"]) for m in found if m["Type"] != "tmpfs"}
+
+
+def _asked_for(wanted: Sequence[Mapping[str, Any]]) -> set[_Mount]:
+    return {(m["Target"], m["Type"], m["ReadOnly"]) for m in wanted}

@@ -15,7 +15,7 @@ import stamina
 import structlog
 from docker.errors import APIError, NotFound
 
-from runner.docker.compare import mismatches
+from runner.docker.compare import loosened, mismatches
 from runner.docker.spec import Wanted
 from runner.engine import conflict
 from runner.errors import SandboxStartError
@@ -47,7 +47,7 @@ class Made:
 
 
 def make_container(api: docker.APIClient, wanted: Wanted) -> Made:
-    """Create it, or adopt the one of that name. One of ours that differs is removed."""
+    """Create it, or adopt the one of that name. One of ours that differs is removed, or set aside if it has run."""
     try:
         made = api.create_container_from_config(  # type: ignore[no-untyped-call]
             dict(wanted.body), wanted.name
@@ -135,18 +135,35 @@ def _adopt(api: docker.APIClient, wanted: Wanted) -> Made:
     have, want = found["Config"]["Labels"] or {}, wanted.body["Labels"]
     if any(have.get(label) != want[label] for label in OURS):
         raise SandboxStartError(f"a container named {wanted.name} is there and is not ours")
+    if have.get("errand.version") == want["errand.version"]:
+        wrong = mismatches(found, _from_its_image(wanted, found))
+    else:
+        wrong = loosened(found, wanted)
+    if wrong:
+        _put_away(api, found)
+        raise SandboxStartError(f"{wanted.name} is not as specified: {'; '.join(wrong)}")
     log.info("container_adopted", container=wanted.name, status=found["State"]["Status"])
-    return _asserted(api, found, _as_made(wanted, found))
+    return _made(found)
 
 
-def _as_made(wanted: Wanted, found: Mapping[str, Any]) -> Wanted:
-    """An earlier version of Errand may have made it, from its own image."""
-    config = found["Config"]
-    body: dict[str, Any] = {**wanted.body, "Labels": dict(wanted.body["Labels"])}
-    body["Labels"]["errand.version"] = config["Labels"].get("errand.version", "")
-    if wanted.role != "agent":
-        body["Image"] = config["Image"]
-    return replace(wanted, body=body)
+def _from_its_image(wanted: Wanted, found: Mapping[str, Any]) -> Wanted:
+    """Acceptor and gateway keep the image that they were made from."""
+    if wanted.role == "agent":
+        return wanted
+    return replace(wanted, body={**wanted.body, "Image": found["Config"]["Image"]})
+
+
+def _put_away(api: docker.APIClient, found: Mapping[str, Any]) -> None:
+    """Remove what has never run. What has may hold work, or tell what happened: a person decides of the whole sandbox."""
+    if found["State"]["Status"] == "created":
+        remove_container(api, found["Id"])
+        return
+    have = found["Config"]["Labels"]
+    marks = [f"{label}={have[label]}" for label in OURS if label != "errand.role"]
+    together = api.containers(all=True, filters={"label": marks})
+    names = [str(container["Names"][0]).removeprefix("/") for container in together]
+    freeze_all(api, [name for name in names if not is_aside(name)])
+    log.error("sandbox_set_aside", containers=names, hint="errand aside list")
 
 
 def _asserted(api: docker.APIClient, found: Mapping[str, Any], wanted: Wanted) -> Made:
@@ -154,4 +171,8 @@ def _asserted(api: docker.APIClient, found: Mapping[str, Any], wanted: Wanted) -
     if wrong:
         remove_container(api, found["Id"])
         raise SandboxStartError(f"{wanted.name} is not as specified: {'; '.join(wrong)}")
+    return _made(found)
+
+
+def _made(found: Mapping[str, Any]) -> Made:
     return Made(id=found["Id"], started=found["State"]["Status"] != "created")
