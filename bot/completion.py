@@ -31,6 +31,7 @@ SWEEP_SECONDS = 1.0
 BATCH = 20
 """About so many calls at once of one channel: one that hangs has no more, and the others have theirs."""
 EARLIER = 10_000
+"""So far back it is looked for what holds others up: rows in trouble, and damaged ones behind them."""
 CALL_SECONDS = 10.0
 PAUSES = (1.0, 3.0, 10.0)
 """Between tries. After the last one it goes on without: late is worse than incomplete."""
@@ -105,7 +106,7 @@ class Completer:
     async def _bury_unreadable(self) -> None:
         """Rows of another version, or damaged."""
         async with self.store.begin() as tx:
-            found = await inbox.unreadable(tx, limit=BATCH, raw=True)
+            found = await inbox.unreadable(tx, limit=EARLIER, raw=True)
             for row_id in found:
                 await inbox.finish(tx, row_id, state="dead")
         log.error("deliveries_unreadable", inbox=found)

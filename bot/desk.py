@@ -13,7 +13,7 @@ from bot import corrections, words
 from bot.account import Dealt
 from bot.answers import Answers, seq_of
 from bot.approvals import Rulings
-from bot.completion import complete_ones
+from bot.completion import EARLIER, complete_ones
 from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.manual import HELP
@@ -94,7 +94,7 @@ class Desk:
             async with self.store.read() as conn:
                 rows = await complete_ones(conn, limit=limit)
         except ValidationError:
-            return await self._bury_unreadable(limit)
+            return await self._bury_unreadable()
         for row in rows:
             await self._take(row)
         if rows:
@@ -102,10 +102,10 @@ class Desk:
                 signal.set()
         return len(rows)
 
-    async def _bury_unreadable(self, limit: int) -> int:
+    async def _bury_unreadable(self) -> int:
         """Rows of another version, or damaged: nobody can be told, and nobody waits for them."""
         async with self.store.begin() as tx:
-            found = await inbox.unreadable(tx, limit=limit)
+            found = await inbox.unreadable(tx, limit=EARLIER)
             for row_id in found:
                 await inbox.finish(tx, row_id, state="dead")
         log.error("deliveries_unreadable", inbox=found)

@@ -4,12 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from typing_extensions import override
 
 from bot.completion import BATCH, CALL_SECONDS, PAUSES
 from bot.standing import stopped_destinations
 from bot.states import TaskState
-from bot.store import figures
+from bot.store import figures, inbox
 from bot.tasks import end_round
 from bot.vigil import ASK_AGAIN
 from integrations.channel import Final, Inbound, Mark, Suggestion
@@ -120,6 +121,20 @@ async def test_a_channel_in_trouble_holds_up_no_other(office: Office) -> None:
     assert await complete_due(completer) == 1
     await office.desk.work_off()
     assert len(office.elsewhere.calls) == 1
+
+
+async def test_a_damaged_row_behind_many_in_trouble_is_buried(office: Office) -> None:
+    office.channel.fail(AWAY, times=3 * BATCH)
+    for n in range(BATCH + 1):
+        await office.intake.receive(partial(office, n))
+    async with office.store.begin() as tx:
+        damage = "UPDATE inbox SET inbound = '{}' WHERE id = (SELECT max(id) FROM inbox)"
+        await tx.execute(text(damage))
+    completer = office.completer
+    await complete_due(completer)
+    await complete_due(completer)
+    async with office.store.read() as conn:
+        assert len(await inbox.raw(conn, limit=100)) == BATCH
 
 
 class HangingChannel(FakeChannel):
