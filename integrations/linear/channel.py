@@ -118,7 +118,14 @@ class LinearChannel:
                 group.create_task(self.polling(receive).run(every))
 
     def polling(self, receive: Receive) -> Polling:
-        return Polling(self._api, self._sessions, notes=self._notes, receive=receive, now=self._now)
+        return Polling(
+            self._api,
+            self._sessions,
+            notes=self._notes,
+            receive=receive,
+            now=self._now,
+            withdrawals=self._config.webhook_secret is None,
+        )
 
     # --- what is said
 

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from integrations.addresses import safe_for_a_token
 
 POLL_SECONDS = 30.0
+CATCH_UP_SECONDS = 300.0
+"""Between two questions for what webhooks have missed."""
 
 
 class LinearConfig(BaseModel):
@@ -17,12 +19,15 @@ class LinearConfig(BaseModel):
     client_secret: SecretStr = Field(min_length=1)
     """Client secret of the same app."""
     webhook_secret: SecretStr | None = Field(default=None, min_length=1)
-    """Signing secret of the app's webhook: without one Linear is asked every `polling` seconds."""
+    """Signing secret of the app's webhook: without one Linear is asked for all that is new."""
     mode: Literal["oauth", "client_credentials"] = "oauth"
     """`oauth`: an admin installs the app by a link, in one or several workspaces. `client_credentials`: the workspace
     that owns the app, without a link."""
     polling: bool | Annotated[float, Field(ge=5, le=3600)] | None = None
-    """Ask Linear for what is new: true, or the seconds between two times. On where there is no webhook secret."""
+    """Ask Linear for what is new, or for what webhooks have missed: at the start, and again after so many seconds.
+
+    Nothing: 30, or 300 beside a webhook. True: 30. False, beside a webhook: never.
+    """
     repository_host: str = Field(default="github.com", pattern=r"^[A-Za-z0-9.-]{1,253}$")
     """Where the repositories live: Linear's guess at the right one wants to know."""
     api_url: str = "https://api.linear.app"
@@ -46,9 +51,9 @@ class LinearConfig(BaseModel):
 
     @property
     def poll_seconds(self) -> float | None:
-        """How long between two questions for news; None: Linear tells by itself."""
+        """How long between two questions for news; None: what webhooks miss stays missed."""
         if self.polling is None:
-            return POLL_SECONDS if self.webhook_secret is None else None
+            return POLL_SECONDS if self.webhook_secret is None else CATCH_UP_SECONDS
         if isinstance(self.polling, bool):
             return POLL_SECONDS if self.polling else None
         return self.polling

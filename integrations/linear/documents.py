@@ -168,7 +168,7 @@ query SessionsSince($since: DateTimeOrDuration!, $after: String) {
       id url createdAt updatedAt appUser { id } creator { id name email }
       issue { id identifier title description url team { key } }
       comment { id body user { id } }
-      activities(first: 20, filter: { type: { eq: "prompt" }, createdAt: { gt: $since } }) {
+      activities(first: 50, filter: { type: { eq: "prompt" }, createdAt: { gt: $since } }) {
         nodes {
           id createdAt signal user { id name email } content { ... on AgentActivityPromptContent { body } }
         }

@@ -1,4 +1,4 @@
-"""Linear asked for what is new, where it can't tell by itself: the same Inbounds as by webhook."""
+"""Linear asked for what is new, where it can't tell by itself or could not: the same Inbounds as by webhook."""
 
 import asyncio
 import random
@@ -24,7 +24,6 @@ log = structlog.get_logger()
 
 OVERLAP: Final = timedelta(minutes=2)
 """What Linear writes late is still seen; what was seen is known by its key."""
-MAX_PAGES: Final = 100
 REMEMBERED: Final = 5000
 
 
@@ -39,12 +38,18 @@ class Polling:
         notes: Notes,
         receive: Receive,
         now: Callable[[], datetime],
+        withdrawals: bool,
     ) -> None:
+        """`withdrawals`: tell what was taken back or closed.
+
+        Webhooks tell it too, by keys of their own: twice would be a second stop, which keeps nothing.
+        """
         self._api = api
         self._sessions = sessions
         self._notes = notes
         self._receive = receive
         self._now = now
+        self._withdrawals = withdrawals
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def run(self, every_seconds: float) -> None:
@@ -85,7 +90,8 @@ class Polling:
                 await self._take(inbound)
         for issue in issues:
             for inbound in from_issue(issue, us, now=now):
-                await self._take(inbound)
+                if self._withdrawals or inbound.happening != "withdrawn":
+                    await self._take(inbound)
         # By Linear's clock, not ours: how far they are apart does not matter.
         seen = [session.updated_at for session in sessions]
         seen += [issue.updated_at for issue in issues]
@@ -101,7 +107,7 @@ class Polling:
 
     async def _new_sessions(self, us: Installation, since: datetime) -> AsyncIterator[NewSession]:
         after: str | None = None
-        for _ in range(MAX_PAGES):
+        while True:
             answer = await self._api.ask(
                 us.organization_id,
                 SESSIONS_SINCE,
@@ -122,7 +128,7 @@ class Polling:
         self, us: Installation, since: datetime
     ) -> AsyncIterator[ChangedIssue]:
         after: str | None = None
-        for _ in range(MAX_PAGES):
+        while True:
             answer = await self._api.ask(
                 us.organization_id,
                 ISSUES_SINCE,

@@ -1,4 +1,4 @@
-"""Without webhooks the same arrives, some seconds later; with both, once."""
+"""Without webhooks the same arrives, some seconds later; what they miss does too; with both, once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +13,14 @@ from tests.contract.linear.site import PAGE, Site, site_for
 from tests.support.installation import until
 from tests.support.linear import faults
 from tests.support.linear.server import LinearApi
+
+
+@pytest.fixture
+async def alone(linear: LinearApi) -> AsyncIterator[Site]:
+    """No webhook tells it anything."""
+    async with site_for(linear, webhook_secret=None) as made:
+        await made.install()
+        yield made
 
 
 @pytest.fixture
@@ -80,6 +88,37 @@ async def test_by_webhook_and_by_asking_it_is_one(
     assert len(heard.inbounds) == 2
 
 
+async def test_what_webhooks_have_told_as_taken_back_is_not_told_again(
+    heard: Site, linear: LinearApi
+) -> None:
+    """A second word of it would be a second stop, which keeps nothing."""
+    polling = heard.channel.polling(heard.receive)
+    session = await heard.delegated()
+    await linear.people.unassign(session.issue)
+    await polling.round()
+    await polling.round()
+    assert [one.happening for one in heard.inbounds] == ["said", "withdrawn"]
+
+
+async def test_all_of_a_long_outage_is_found(site: Site, asking: Polling) -> None:
+    titles = [f"Ticket {number}" for number in range(1010)]
+    for title in titles:
+        await site.delegated(title)
+    await asking.round()
+    assert [one.title for one in site.inbounds] == titles
+
+
+async def test_much_that_was_said_in_one_session_is_found(
+    site: Site, asking: Polling, linear: LinearApi
+) -> None:
+    session = await site.delegated()
+    words = [f"word {number}" for number in range(50)]
+    for word in words:
+        await linear.people.prompt(session, word)
+    await asking.round()
+    assert [one.text for one in site.inbounds[1:]] == words
+
+
 async def test_what_was_not_stored_is_found_again(site: Site, asking: Polling) -> None:
     session = await site.delegated()
     site.fails = AuthError("store", "away")
@@ -145,27 +184,28 @@ async def test_other_agents_and_sessions_of_ours_are_no_requests(
 
 @pytest.mark.parametrize("act", ["unassign", "cancel", "complete"])
 async def test_a_ticket_that_is_taken_back_or_closed_is_withdrawn(
-    site: Site, asking: Polling, linear: LinearApi, act: str
+    alone: Site, linear: LinearApi, act: str
 ) -> None:
-    session = await site.delegated()
-    await asking.round()
+    polling = alone.channel.polling(alone.receive)
+    session = await alone.delegated()
+    await polling.round()
     await getattr(linear.people, act)(session.issue)
     for _ in range(2):
-        await asking.round()
-    [_, withdrawn] = site.inbounds
+        await polling.round()
+    [_, withdrawn] = alone.inbounds
     assert withdrawn.happening == "withdrawn"
-    assert withdrawn.conversation == site.conversation(session)
-    assert await site.channel.complete(withdrawn) == withdrawn
+    assert withdrawn.conversation == alone.conversation(session)
+    assert await alone.channel.complete(withdrawn) == withdrawn
 
 
 async def test_a_ticket_whose_work_has_ended_is_not_withdrawn(
-    site: Site, asking: Polling, linear: LinearApi
+    alone: Site, linear: LinearApi
 ) -> None:
-    session = await site.delegated()
+    session = await alone.delegated()
     session.status = "complete"
     await linear.people.complete(session.issue)
-    await asking.round()
-    assert [one.happening for one in site.inbounds] == ["said"]
+    await alone.channel.polling(alone.receive).round()
+    assert [one.happening for one in alone.inbounds] == ["said"]
 
 
 async def test_a_ticket_handed_over_without_a_session_is_found_after_a_while(
@@ -184,22 +224,31 @@ async def test_a_ticket_handed_over_without_a_session_is_found_after_a_while(
     assert complete.topics == ("linear:label:backend",)
 
 
-@pytest.fixture
-async def often(linear: LinearApi) -> AsyncIterator[Site]:
-    async with site_for(linear, webhook_secret=None, polling=5) as made:
-        await made.install()
-        yield made
+async def test_it_begins_at_once(alone: Site) -> None:
+    await alone.delegated()
+    await listened(alone, lambda: bool(alone.inbounds))
+    assert len(alone.inbounds) == 1
 
 
-async def test_it_goes_on_until_cancelled(often: Site) -> None:
-    await often.delegated()
-    await listened(often, lambda: bool(often.inbounds))
-    assert len(often.inbounds) == 1
+@pytest.mark.usefixtures("asking")
+async def test_what_webhooks_missed_while_we_were_off_is_found_at_the_start(
+    site: Site, linear: LinearApi
+) -> None:
+    session = await site.delegated("Missed")
+    linear.world.change(linear.world.issue("Handed over"), {"delegate": linear.world.app}, by=None)
+    async with site_for(linear, notes=site.notes) as later:
+        later.clock.ahead = timedelta(hours=9)
+        await listened(later, lambda: len(later.inbounds) == 2)
+        assert [one.title for one in later.inbounds] == ["Missed", "Handed over"]
+        assert later.inbounds[0].semantic_key == f"session:{session.id}"
 
 
-async def test_where_webhooks_tell_nobody_asks_for_news(site: Site, linear: LinearApi) -> None:
-    await listened(site, lambda: linear.count("Who") > 0)
-    assert linear.count() == linear.count("Who")
+async def test_where_polling_is_off_nobody_asks_for_news(linear: LinearApi) -> None:
+    async with site_for(linear, polling=False) as quiet:
+        await quiet.install()
+        before = linear.count()
+        await listened(quiet, lambda: linear.count("Who") > 1)
+        assert linear.count() == before + 1
 
 
 async def test_new_teams_and_another_name_are_learned(site: Site, linear: LinearApi) -> None:

@@ -36,7 +36,7 @@ def test_an_app_that_could_hear_nothing_is_refused() -> None:
     ("more", "seconds"),
     [
         ({}, 30),
-        ({"webhook_secret": "w"}, None),
+        ({"webhook_secret": "w"}, 300),
         ({"webhook_secret": "w", "polling": True}, 30),
         ({"webhook_secret": "w", "polling": False}, None),
         ({"polling": 60}, 60),
@@ -44,7 +44,9 @@ def test_an_app_that_could_hear_nothing_is_refused() -> None:
         ({"polling": "true"}, 30),
     ],
 )
-def test_linear_is_asked_where_it_can_not_tell(more: dict[str, Any], seconds: float | None) -> None:
+def test_linear_is_asked_for_what_it_can_not_tell_or_could_not(
+    more: dict[str, Any], seconds: float | None
+) -> None:
     assert config(**more).poll_seconds == seconds
 
 
