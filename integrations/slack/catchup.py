@@ -29,7 +29,6 @@ OVERLAP: Final = timedelta(minutes=5)
 """Slack stamps by its own clock; what is seen twice is known by its key."""
 OLDEST: Final = timedelta(hours=24)
 """What is older is nobody's wish any more."""
-MAX_PAGES: Final = 50
 REMEMBERED: Final = 20_000
 
 
@@ -202,13 +201,12 @@ class CatchUp:
         self, client: SlackClient, method: str, asked: Mapping[str, str]
     ) -> AsyncIterator[Mapping[str, object]]:
         cursor = ""
-        for _ in range(MAX_PAGES):
+        while True:
             page = await self._paced(client, method, {**asked, "cursor": cursor})
             for raw in page.found:
                 yield raw
             if not (cursor := page.next):
                 return
-        log.warning("slack_history_too_long", method=method)
 
     async def _paced(self, client: SlackClient, method: str, asked: Mapping[str, str]) -> Page:
         """As often as we may, and no sooner than Slack says: nobody waits for this."""

@@ -18,14 +18,10 @@ from integrations.errors import (
 
 AUTH_CODES = frozenset(
     {
-        "access_denied",
         "account_inactive",
         "ekm_access_denied",
-        "enterprise_is_restricted",
         "invalid_auth",
         "missing_scope",
-        "no_permission",
-        "not_allowed_token_type",
         "not_authed",
         "org_login_required",
         "team_access_not_granted",
@@ -33,6 +29,11 @@ AUTH_CODES = frozenset(
         "token_revoked",
     }
 )
+"""The workspace's token as a whole is not taken, or may post nowhere (`ekm_access_denied`).
+
+Others tell of one method or one place only, and stop nothing else: `no_permission` where the app is no member,
+`access_denied`, `enterprise_is_restricted`, `not_allowed_token_type`. https://docs.slack.dev/reference/methods/chat.postMessage
+"""
 PASSING_CODES = frozenset(
     {"fatal_error", "internal_error", "request_timeout", "service_unavailable"}
 )
@@ -67,13 +68,22 @@ def from_answer(error: SlackApiError) -> IntegrationError:
     data = getattr(error.response, "data", None)
     code = str(data.get("error", "")) if isinstance(data, Mapping) else ""
     if status == HTTPStatus.TOO_MANY_REQUESTS or code in RATE_CODES:
-        url = str(getattr(error.response, "api_url", ""))
-        return RateLimitedError("slack", _wait(error.response.headers), scope=_scope(url))
-    if code in AUTH_CODES:
+        scope = _scope(_url(error))
+        return RateLimitedError("slack", _wait(error.response.headers), scope=scope)
+    if code in AUTH_CODES and not (code == "missing_scope" and _is_mark(error)):
         return AuthError("slack", code)
     if not code or code in PASSING_CODES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return UnavailableError("slack", code or f"HTTP {status}")
     return RejectedError("slack", code)
+
+
+def _url(error: SlackApiError) -> str:
+    return str(getattr(error.response, "api_url", ""))
+
+
+def _is_mark(error: SlackApiError) -> bool:
+    """Without the scope for reactions everything is said all the same."""
+    return "/reactions." in _url(error)
 
 
 def _scope(url: str) -> RateScope:

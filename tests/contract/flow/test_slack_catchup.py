@@ -203,6 +203,15 @@ async def test_a_rate_limit_waits_for_as_long_as_slack_says(missed: Missed) -> N
     assert missed.waited == [3, 3, 60, 3, 60, 3]  # places; history, which is asked three times
 
 
+async def test_a_place_in_which_much_was_said_is_read_to_its_end(missed: Missed) -> None:
+    missed.api.page_size = 1
+    missed.say("C0WEB", FIX)
+    for n in range(120):
+        missed.say("C0WEB", f"lunch {n}?")
+    await missed.started().round()
+    assert [one.text for one in await missed.stored()] == ["fix it"]
+
+
 async def test_pages_of_fifteen_are_read_to_their_end(missed: Missed) -> None:
     missed.api.page_size = 15
     for number in range(40):

@@ -62,6 +62,8 @@ def conversation(api: SlackApi) -> Conversation:
         (Fault(code="token_revoked"), AuthError),
         (Fault(code="account_inactive"), AuthError),
         (Fault(code="missing_scope"), AuthError),
+        (Fault(code="no_permission"), RejectedError),
+        (Fault(code="access_denied"), RejectedError),
         (Fault(code="channel_not_found"), RejectedError),
         (Fault(code="is_archived"), RejectedError),
         (Fault(code="not_in_channel"), RejectedError),
@@ -101,6 +103,17 @@ async def test_a_rate_limit_says_how_long_to_wait(
         await channel.post(conversation, HELLO, key="k")
 
     assert raised.value.retry_after == 7
+
+
+async def test_a_scope_that_is_missing_for_marks_stops_nothing_else(
+    api: SlackApi, channel: SlackChannel, conversation: Conversation
+) -> None:
+    api.fail("reactions.add", Fault(code="missing_scope"))
+
+    with pytest.raises(RejectedError) as raised:
+        await channel.mark(conversation, conversation.thread, Mark.SEEN, present=True)
+
+    assert not isinstance(raised.value, AuthError)
 
 
 async def test_slack_counts_posts_by_channel_and_the_rest_by_method(
