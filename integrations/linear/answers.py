@@ -1,14 +1,30 @@
 """What Linear's API answers, as far as it is asked; states and kinds are texts, since new ones come."""
 
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field
+import structlog
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticOmit
 
 from integrations.linear.payloads import Issue as IssueHead
 from integrations.linear.payloads import Person, Read, Team
 
+log = structlog.get_logger()
 T = TypeVar("T")
+
+
+def _left_out(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(value)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors()[:3])
+        log.warning("linear_answer_unreadable", without_a_valid=fields)
+        raise PydanticOmit from None
+
+
+OrLeftOut = WrapValidator(_left_out)
+"""One of a list that is not as it should be does not spoil the others."""
 
 
 class PageInfo(Read):
@@ -337,7 +353,7 @@ class NewSession(Read):
 
 
 class NewSessions(Read):
-    agent_sessions: Page[NewSession]
+    agent_sessions: Page[Annotated[NewSession, OrLeftOut]]
 
 
 class ChangedIssue(IssueHead):
@@ -348,7 +364,7 @@ class ChangedIssue(IssueHead):
 
 
 class ChangedIssues(Read):
-    issues: Page[ChangedIssue]
+    issues: Page[Annotated[ChangedIssue, OrLeftOut]]
 
 
 def open_blockers(relations: tuple[Relation, ...]) -> tuple[str, ...]:

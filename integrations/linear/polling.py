@@ -3,11 +3,12 @@
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from pydantic import ValidationError
 
 from integrations.channel import Inbound, Receive
 from integrations.errors import IntegrationError, RateLimitedError
@@ -86,10 +87,10 @@ class Polling:
         sessions = [session async for session in self._new_sessions(us, since)][::-1]
         issues = [issue async for issue in self._changed_issues(us, since)][::-1]
         for session in sessions:
-            for inbound in from_session(session, us, since=since, now=now):
+            for inbound in _whole(from_session(session, us, since=since, now=now)):
                 await self._take(inbound)
         for issue in issues:
-            for inbound in from_issue(issue, us, now=now):
+            for inbound in _whole(from_issue(issue, us, now=now)):
                 if self._withdrawals or inbound.happening != "withdrawn":
                     await self._take(inbound)
         # By Linear's clock, not ours: how far they are apart does not matter.
@@ -142,6 +143,15 @@ class Polling:
             if not page.page_info.has_next_page:
                 return
             after = page.page_info.end_cursor
+
+
+def _whole(found: Iterator[Inbound]) -> Iterator[Inbound]:
+    """As far as it can be understood: the rest of one does not spoil the others."""
+    try:
+        yield from found
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors()[:3])
+        log.warning("linear_answer_unreadable", without_a_valid=fields)
 
 
 def _pause(error: IntegrationError) -> float:

@@ -100,6 +100,19 @@ async def test_what_webhooks_have_told_as_taken_back_is_not_told_again(
     assert [one.happening for one in heard.inbounds] == ["said", "withdrawn"]
 
 
+async def test_a_session_that_can_not_be_read_does_not_spoil_the_others(
+    site: Site, asking: Polling
+) -> None:
+    await site.delegated("before")
+    broken = await site.delegated("broken")
+    broken.id = "not/an id"
+    await site.delegated("after")
+    unknown = await site.delegated("unknown")
+    unknown.issue.id = "no/id"
+    await asking.round()
+    assert [one.title for one in site.inbounds] == ["before", "after"]
+
+
 async def test_all_of_a_long_outage_is_found(site: Site, asking: Polling) -> None:
     titles = [f"Ticket {number}" for number in range(1010)]
     for title in titles:
