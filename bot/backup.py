@@ -27,6 +27,8 @@ DATABASE: Final = "errand.db"
 POLICY: Final = "policy.yml"
 FOLDERS: Final = ("bundles", "transcripts", "pictures", "audit", "forge")
 FILES: Final = ("worker.token", "vault.key")
+HOST: Final = "host"
+"""The name by which `work` knows the containers of this place again."""
 
 
 class Contents(BaseModel):
@@ -69,7 +71,7 @@ def back_up(settings: Settings, target: Path) -> Contents:
             for name in FOLDERS:
                 if (settings.data_dir / name).is_dir():
                     archive.add_tree(settings.data_dir / name, name)
-            for name in FILES:
+            for name in (*FILES, HOST):
                 archive.add(settings.data_dir / name, name)
             if settings.policy_file is not None:
                 archive.add(settings.policy_file, POLICY)

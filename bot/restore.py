@@ -11,6 +11,7 @@ from bot.backup import (
     DATABASE,
     FILES,
     FOLDERS,
+    HOST,
     POLICY,
     Contents,
     check_database,
@@ -47,6 +48,8 @@ def restore(settings: Settings, source: Path) -> Contents:
             for name in (*FOLDERS, *FILES, POLICY):
                 if (scratch / name).exists():
                     (scratch / name).replace(settings.data_dir / name)
+            if not (settings.data_dir / HOST).exists() and (scratch / HOST).exists():
+                (scratch / HOST).replace(settings.data_dir / HOST)
             # The database comes last: without it nothing else counts as data.
             draft = database.with_name(f"{database.name}.draft")
             shutil.copyfile(copy, draft)

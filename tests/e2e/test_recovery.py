@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 
 import docker
@@ -125,8 +126,16 @@ async def test_a_drained_host_ends_its_runs_and_takes_no_more(team: Team) -> Non
     await until(queued, seconds=20, what="the next launch waits for another host")
 
 
-async def test_what_a_restored_database_does_not_know_is_set_aside(team: Team) -> None:
+@pytest.mark.parametrize("lost", [(), ("host", "runs")], ids=["the database", "the directory"])
+async def test_what_a_restored_database_does_not_know_is_set_aside(
+    team: Team, lost: tuple[str, ...]
+) -> None:
     backup = str(team.errand.root / "b.tar.gz")
+
+    async def has_name() -> bool:
+        return (team.errand.data / "host").exists()
+
+    await until(has_name, seconds=30, what="`work` has its name")
     assert team.errand.cli("backup", backup).returncode == 0
     await team.mention(SLOW)
     await begun(team)
@@ -135,6 +144,8 @@ async def test_what_a_restored_database_does_not_know_is_set_aside(team: Team) -
     for name in ("errand.db", "errand.db-wal", "errand.db-shm", "worker.token", "vault.key"):
         (team.errand.data / name).unlink(missing_ok=True)
     team.errand.kill("work", by=signal.SIGTERM)
+    for name in lost:
+        shutil.move(team.errand.data / name, team.errand.root / f"lost-{name}")
     done = team.errand.cli("restore", backup)
     assert done.returncode == 0, done.stderr
     team.errand.start("serve")
