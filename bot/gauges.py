@@ -1,7 +1,8 @@
 """What is looked up when Prometheus asks: how much waits where, and for how long."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -25,6 +26,8 @@ class Sight:
     traffic: Traffic | None
     """None: Redis does not answer."""
     destinations: tuple[str, ...] = ()
+    connected: Mapping[str, bool | None] = field(default_factory=dict)
+    """By channel; None where there is no connection to keep."""
 
     def seconds_since(self, then: datetime | None) -> float:
         """0 if nothing waits."""
@@ -55,6 +58,11 @@ class Gauges:
             "1 while a destination refuses our credential",
             ["destination"],
         )
+        self._connected = gauge(
+            "errand_channel_connected",
+            "1 while the connection by which it hears is up",
+            ["channel"],
+        )
         self._events = gauge("errand_events_waiting", "Events that are not applied yet")
         self._launches = gauge("errand_launches_waiting", "Launches that no worker has taken")
         self._slots = gauge("errand_host_slots", "Runs that a host takes at once", ["host"])
@@ -63,6 +71,9 @@ class Gauges:
     def show(self, sight: Sight) -> None:
         self._up.labels("database").set(sight.figures is not None)
         self._up.labels("redis").set(sight.traffic is not None)
+        for channel, connected in sight.connected.items():
+            if connected is not None:
+                self._connected.labels(channel).set(connected)
         self._show_figures(sight, sight.figures)
         self._show_traffic(sight.traffic)
 

@@ -1,7 +1,7 @@
 """What others ask `serve` about itself: is it up, can it work, how much waits where."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -20,6 +20,7 @@ from bot.store import figures
 from bot.store.engine import Store
 from bot.store.errors import StoreError
 from bot.store.figures import Figures
+from integrations.channel import Channel
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -37,27 +38,20 @@ class Pulse:
 
     metrics: Metrics
     now: Callable[[], datetime] = utc_now
-    _running: dict[str, bool] = field(default_factory=dict)
+    _running: set[str] = field(default_factory=set)
     _failed: dict[str, datetime] = field(default_factory=dict)
 
     def began(self, loop: str) -> None:
-        self._running[loop] = True
-
-    def ended(self, loop: str) -> None:
-        self._running[loop] = False
+        self._running.add(loop)
 
     def failed(self, loop: str) -> None:
         self._failed[loop] = self.now()
         self.metrics.loop_failures.labels(loop).inc()
 
     def ill(self) -> list[str]:
-        """Loops that do not run, or failed just now."""
+        """Loops that failed just now."""
         now = self.now()
-        return [
-            loop
-            for loop, running in sorted(self._running.items())
-            if not running or self._just_failed(loop, now)
-        ]
+        return [loop for loop in sorted(self._running) if self._just_failed(loop, now)]
 
     def _just_failed(self, loop: str, now: datetime) -> bool:
         failed = self._failed.get(loop)
@@ -72,8 +66,8 @@ class Health:
     bus: Bus
     metrics: Metrics
     pulse: Pulse
-    destinations: tuple[str, ...]
-    """Names of channels and forges."""
+    channels: Mapping[str, Channel]
+    forges: Collection[str]
     now: Callable[[], datetime] = utc_now
     _gauges: Gauges = field(init=False)
 
@@ -103,7 +97,8 @@ class Health:
                 now=self.now(),
                 figures=await _or_none(self._figures()),
                 traffic=await _or_none(self.bus.traffic()),
-                destinations=self.destinations,
+                destinations=(*self.channels, *self.forges),
+                connected={name: one.connected for name, one in self.channels.items()},
             )
         )
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -323,7 +323,8 @@ def _app(
         bus=parts.bus,
         metrics=parts.metrics,
         pulse=pulse,
-        destinations=(*parts.channels, *forges),
+        channels=parts.channels,
+        forges=forges,
     )
     routers = [channel.routes(intake.receive) for channel in parts.channels.values()]
     routers += [forge.routes() for forge in forges.values()]

@@ -266,6 +266,10 @@ class Channel(Protocol):
     def silence_seconds(self) -> float:
         """How long live work may go without a sign before its card is shown again."""
 
+    @property
+    def connected(self) -> bool | None:
+        """Whether what is said there reaches us by a connection that we keep; None if there is none to keep."""
+
     async def complete(self, inbound: Inbound) -> Inbound:
         """A `partial` delivery with what it left out, no longer partial; it may give a first sign of life.
 

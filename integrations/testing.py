@@ -54,6 +54,7 @@ class FakeChannel:
     name: str = "fake"
     edit_seconds: float = 0.0
     silence_seconds: float = 3600.0
+    connected: bool | None = None
     names: dict[str, str] = field(default_factory=dict)
     """What `name_of` answers; the id itself for others."""
     posted: list[Posted] = field(default_factory=list)

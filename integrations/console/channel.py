@@ -41,6 +41,7 @@ class ConsoleChannel:
     name: str = "console"
     edit_seconds: float = 0.1
     silence_seconds: float = 60.0
+    connected: None = None
     _printed: dict[str, _Printed] = field(default_factory=dict)
     _marks: set[tuple[str, Mark]] = field(default_factory=set)
     _finals: dict[str, Final] = field(default_factory=dict)

@@ -57,6 +57,7 @@ class LinearChannel:
     """A run of ten minutes costs forty requests at most."""
     silence_seconds = 1200.0
     """Linear calls a session stale after thirty minutes."""
+    connected = None
 
     def __init__(
         self,

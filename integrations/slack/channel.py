@@ -75,10 +75,15 @@ class SlackChannel:
         self._tickets = tickets
         self._caller = SlackClient(config)
         """Asks for Socket Mode's addresses, for which the app itself has a token."""
+        self._has_socket = False
         self._sessions = Sessions()
         self._pace = Pace(clock=clock)
         self._plain: set[str] = set()
         """The workspaces that have only the older blocks."""
+
+    @property
+    def connected(self) -> bool | None:
+        return None if self._config.app_token is None else self._has_socket
 
     @property
     def edit_seconds(self) -> float:
@@ -228,9 +233,13 @@ class SlackChannel:
         async with asyncio.TaskGroup() as group:
             if token is not None:
                 app, web = self._app(receive), self._caller.web()
-                group.create_task(listen(app, app_token=token.get_secret_value(), web=web))
+                secret = token.get_secret_value()
+                group.create_task(listen(app, app_token=secret, web=web, told=self._note_socket))
             if self._notes is not None and every:
                 group.create_task(self.catching_up(receive, self._notes).run(every))
+
+    def _note_socket(self, connected: bool) -> None:  # noqa: FBT001  as it is told
+        self._has_socket = connected
 
     def catching_up(self, receive: Receive, notes: Notes) -> CatchUp:
         pace = self._config.history_calls_a_minute

@@ -1,7 +1,7 @@
 """Socket Mode: deliveries over a WebSocket that we open."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -9,6 +9,9 @@ import structlog
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
+
+from integrations.errors import AuthError, IntegrationError
+from integrations.slack.failures import slack_errors
 
 log = structlog.get_logger()
 
@@ -26,18 +29,22 @@ async def listen(
     *,
     app_token: str,
     web: AsyncWebClient,
+    told: Callable[[bool], None],
     ping_seconds: float = 10,
     patience_seconds: float = 60,
 ) -> None:
-    """Receive until cancelled.
+    """Receive until cancelled; `told` hears whether there is a connection.
 
     The SDK reconnects by itself, but while connecting it keeps to one address, and Slack's
     addresses expire: a connection that stays down is given up and made anew.
     """
     while True:
         async with _connection(app, app_token=app_token, web=web, ping_seconds=ping_seconds) as c:
-            await _while_up(c, ping_seconds=ping_seconds, patience_seconds=patience_seconds)
-        log.warning("slack_socket_given_up", after_seconds=patience_seconds)
+            await _while_up(
+                c, told=told, ping_seconds=ping_seconds, patience_seconds=patience_seconds
+            )
+        reason = await _reason(web, app_token)
+        log.error("slack_socket_given_up", after_seconds=patience_seconds, reason=reason)
 
 
 @asynccontextmanager
@@ -55,10 +62,30 @@ async def _connection(
         await socket.close()
 
 
-async def _while_up(socket: Socket, *, ping_seconds: float, patience_seconds: float) -> None:
+async def _reason(web: AsyncWebClient, app_token: str) -> str:
+    """What Slack answers to whoever asks for an address: mostly it is the token."""
+    try:
+        with slack_errors():
+            await web.apps_connections_open(app_token=app_token)
+    except AuthError as error:
+        return f"{error}: renew ERRAND_SLACK__APP_TOKEN"
+    except IntegrationError as error:
+        return str(error)
+    return "Slack gives an address, but no connection came about"
+
+
+async def _while_up(
+    socket: Socket,
+    *,
+    told: Callable[[bool], None],
+    ping_seconds: float,
+    patience_seconds: float,
+) -> None:
     clock = asyncio.get_running_loop()
     last_up = clock.time()
     while clock.time() - last_up < patience_seconds:
         await asyncio.sleep(min(ping_seconds, patience_seconds / 4))
-        if await socket.is_connected():
+        connected = await socket.is_connected()
+        told(connected)
+        if connected:
             last_up = clock.time()

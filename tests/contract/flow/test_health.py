@@ -44,7 +44,8 @@ async def asking(office: Office, bus: Bus, metrics: Metrics | None = None) -> As
         bus=bus,
         metrics=metrics,
         pulse=Pulse(metrics=metrics, now=office.clock.now),
-        destinations=("fake", "local"),
+        channels=office.channels,
+        forges=("local",),
         now=office.clock.now,
     )
 
@@ -199,6 +200,16 @@ async def test_a_revoked_token_stops_its_destination_and_no_other(office: Office
         assert len(await office.notices()) == 3
         assert 'errand_destination_stopped{destination="fake:T0"}' not in await figures(health)
     assert await stopped_destinations(office.store) == {}
+
+
+async def test_a_connection_that_is_down_is_seen(office: Office, bus: Bus) -> None:
+    name = 'errand_channel_connected{channel="fake"}'
+    async with asking(office, bus) as health:
+        assert name not in await figures(health)
+        office.channel.connected = False
+        assert (await figures(health))[name] == 0
+        office.channel.connected = True
+        assert (await figures(health))[name] == 1
 
 
 async def test_dead_letters_are_counted(office: Office, bus: Bus) -> None:

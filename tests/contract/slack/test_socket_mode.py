@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from integrations.channel import Inbound
 from integrations.slack.arrivals import Arrivals
@@ -20,7 +21,7 @@ from integrations.slack.workspaces import OneWorkspace
 from integrations.testing_front import FakeFront
 from integrations.testing_notes import MemoryNotes
 from tests.support.site import until
-from tests.support.slack_api import APP_TOKEN, BOT_TOKEN, SlackApi, slack_api
+from tests.support.slack_api import APP_TOKEN, BOT_TOKEN, Fault, SlackApi, slack_api
 from tests.support.slack_payloads import SIGNING_SECRET, payload
 
 
@@ -117,6 +118,7 @@ async def test_an_address_that_leads_nowhere_is_given_up(
 ) -> None:
     api.dead_sockets = 1
     inbox, client = Inbox(api), SlackClient(config)
+    told: list[bool] = []
     arrivals = Arrivals(
         config=config,
         workspaces=OneWorkspace(client),
@@ -129,15 +131,59 @@ async def test_an_address_that_leads_nowhere_is_given_up(
                 bolt_app(arrivals, api_url=api.url),
                 app_token=APP_TOKEN,
                 web=client.web(),
+                told=told.append,
                 ping_seconds=0.05,
                 patience_seconds=0.3,
             )
         )
         await api.until(lambda: bool(api.sockets))
+        assert not any(told)
+        await until(lambda: told[-1])
         task.cancel()
     await client.close()
 
-    assert [name for name, _ in api.calls].count("apps.connections.open") == 2
+    # Once more between the two, for the reason.
+    assert [name for name, _ in api.calls].count("apps.connections.open") == 3
+
+
+async def test_a_token_that_is_refused_is_named_as_the_reason(
+    api: SlackApi, config: SlackConfig
+) -> None:
+    api.fail("apps.connections.open", Fault(code="invalid_auth"), times=1000)
+    inbox, client = Inbox(api), SlackClient(config)
+    arrivals = Arrivals(
+        config=config,
+        workspaces=OneWorkspace(client),
+        front=FakeFront(),
+        receive=inbox.receive,
+    )
+    with capture_logs() as logs:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(
+                listen(
+                    bolt_app(arrivals, api_url=api.url),
+                    app_token=APP_TOKEN,
+                    web=client.web(),
+                    told=lambda _: None,
+                    ping_seconds=0.05,
+                    patience_seconds=0.3,
+                )
+            )
+            await until(lambda: "slack_socket_given_up" in {line["event"] for line in logs})
+            task.cancel()
+    await client.close()
+    [said] = [line for line in logs if line["event"] == "slack_socket_given_up"]
+    assert "ERRAND_SLACK__APP_TOKEN" in said["reason"]
+
+
+async def test_whether_there_is_a_connection_to_keep_is_known(config: SlackConfig) -> None:
+    webhooks = config.model_copy(update={"app_token": None})
+    for given, connected in ((webhooks, None), (config, False)):
+        channel = SlackChannel(
+            given, front=FakeFront(), workspaces=OneWorkspace(SlackClient(given))
+        )
+        assert channel.connected is connected
+        await channel.close()
 
 
 async def test_without_an_app_token_there_is_nothing_to_listen_to(api: SlackApi) -> None:
