@@ -134,8 +134,9 @@ async def _docker(settings: Settings) -> list[str]:
 async def _aside(settings: Settings, backend: DockerBackend) -> list[str]:
     found = await backend.aside(installation=settings.installation)
     names = ", ".join(str(sandbox.run) for sandbox in found)
+    why = "because the database does not know them, or they are not confined as they must be"
     hint = "`errand aside list` shows them, `errand aside remove RUN` ends them"
-    return [f"set aside, because the database does not know them: {names}; {hint}"] if found else []
+    return [f"set aside, {why}: {names}; {hint}"] if found else []
 
 
 async def _hardening(settings: Settings) -> list[Finding]:

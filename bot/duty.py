@@ -20,8 +20,8 @@ Loop = Callable[[], Coroutine[Any, Any, None]]
 class Duty:
     """One process has it; where that dies, another one takes it within a second or two.
 
-    It is for what must happen in order (events) and what must not happen twice at a time (a publication). Everything
-    else is done by whoever comes first.
+    It is for what must happen in order (events) and what must not happen twice at a time (a publication, a
+    completion that posts). Everything else is done by whoever comes first.
     """
 
     store: Store
