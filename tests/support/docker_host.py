@@ -60,7 +60,8 @@ async def docker_backend(
         if request.session.testsfailed > failed_before:
             _tell(engine.api(), installation)
     finally:
-        for leftover in await backend.leftovers(installation=installation, host=host):
+        there = await backend.leftovers(installation=installation, host=host)
+        for leftover in [*there, *await backend.aside(installation=installation)]:
             await backend.discard(leftover)
         left = labelled(engine.api(), installation)
         backend.close()
