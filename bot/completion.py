@@ -98,19 +98,11 @@ class Completer:
                     conn, limit=BATCH, but_not=[*waiting, *self._under_way], busy=busy
                 )
         except ValidationError:
-            await self._bury_unreadable()
+            await bury_unreadable(self.store, raw=True)
+            self.partial.set()
             return []
         self._under_way |= {row.id: row.inbound.conversation.channel for row in rows}
         return rows
-
-    async def _bury_unreadable(self) -> None:
-        """Rows of another version, or damaged."""
-        async with self.store.begin() as tx:
-            found = await inbox.unreadable(tx, limit=EARLIER, raw=True)
-            for row_id in found:
-                await inbox.finish(tx, row_id, state="dead")
-        log.error("deliveries_unreadable", inbox=found)
-        self.partial.set()
 
     async def settle(self, row: InboxRow) -> bool:
         """Complete one that was taken; True if it is now whole."""
@@ -183,3 +175,13 @@ async def complete_ones(conn: AsyncConnection, *, limit: int) -> list[InboxRow]:
         if rows or len(found) < limit:
             return rows
         after = found[-1].id
+
+
+async def bury_unreadable(store: Store, *, raw: bool) -> int:
+    """Rows of another version, or damaged: nobody can be told, and nobody waits for them. How many it were."""
+    async with store.begin() as tx:
+        found = await inbox.unreadable(tx, limit=EARLIER, raw=raw)
+        for row_id in found:
+            await inbox.finish(tx, row_id, state="dead")
+    log.error("deliveries_unreadable", inbox=found)
+    return len(found)

@@ -13,7 +13,7 @@ from bot import corrections, words
 from bot.account import Dealt
 from bot.answers import Answers, seq_of
 from bot.approvals import Rulings
-from bot.completion import EARLIER, complete_ones
+from bot.completion import bury_unreadable, complete_ones
 from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.manual import HELP
@@ -94,22 +94,13 @@ class Desk:
             async with self.store.read() as conn:
                 rows = await complete_ones(conn, limit=limit)
         except ValidationError:
-            return await self._bury_unreadable()
+            return await bury_unreadable(self.store, raw=False)
         for row in rows:
             await self._take(row)
         if rows:
             for signal in (self.spoken, self.queued, self.commanded):
                 signal.set()
         return len(rows)
-
-    async def _bury_unreadable(self) -> int:
-        """Rows of another version, or damaged: nobody can be told, and nobody waits for them."""
-        async with self.store.begin() as tx:
-            found = await inbox.unreadable(tx, limit=EARLIER)
-            for row_id in found:
-                await inbox.finish(tx, row_id, state="dead")
-        log.error("deliveries_unreadable", inbox=found)
-        return len(found)
 
     async def _take(self, row: InboxRow) -> None:
         try:

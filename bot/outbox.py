@@ -181,7 +181,7 @@ class Outbox:
             )
             return begun.model_dump_json()
         reply = _reply.validate_python(row.payload)
-        known = row.remote_id or (await self._find(channel, row) if _may_be_there(row) else None)
+        known = row.remote_id or await self._find(channel, row)
         if known:
             await channel.edit(row.conversation, known, reply)
             return known
@@ -189,8 +189,11 @@ class Outbox:
 
     async def _find(self, channel: Channel, row: OutboxRow) -> str | None:
         """What an earlier attempt with an unknown outcome may have left there."""
-        since = (row.first_claim_at or row.created_at) - timedelta(seconds=5)
-        return await channel.find(row.conversation, key=row.id, since=since)
+        since = _tried_since(row)
+        if since is None:
+            return None
+        earlier = since - timedelta(seconds=5)
+        return await channel.find(row.conversation, key=row.id, since=earlier)
 
     async def _sent(self, row: OutboxRow, remote_id: str) -> None:
         now = self.now()
@@ -222,7 +225,7 @@ class Outbox:
         next_at = self.now() + timedelta(seconds=seconds)
         async with self.store.begin() as tx:
             await outbox.hold(
-                tx, row.id, next_at=next_at, error=reason, first=not _may_be_there(row)
+                tx, row.id, next_at=next_at, error=reason, first=_tried_since(row) is None
             )
         self._count(row, outcome)
 
@@ -260,11 +263,12 @@ def _tell_postponed(row: OutboxRow, seconds: float, error: Exception) -> None:
     log.warning("message_postponed", **told, error=str(error))
 
 
-def _may_be_there(row: OutboxRow) -> bool:
-    """An earlier attempt was made, and what became of it is not known."""
+def _tried_since(row: OutboxRow) -> datetime | None:
+    """When the first of the attempts before this one was made, of which it is not known what became; None without one."""
     if row.first_claim_at is None or row.claim_until is None:
-        return False
-    return row.first_claim_at < row.claim_until - timedelta(seconds=LEASE_SECONDS)
+        return None
+    claimed_at = row.claim_until - timedelta(seconds=LEASE_SECONDS)
+    return row.first_claim_at if row.first_claim_at < claimed_at else None
 
 
 def _method(row: OutboxRow) -> Method:
@@ -276,7 +280,7 @@ def _method(row: OutboxRow) -> Method:
         case _ if row.remote_id:
             return "edit"
         case _:
-            return "find" if _may_be_there(row) else "post"
+            return "find" if _tried_since(row) else "post"
 
 
 def _backoff(tries: int) -> float:

@@ -43,7 +43,7 @@ class Buckets:
         """How long this call would be in vain; 0 if nobody asked to wait."""
         now = self.now()
         self._until = {bucket: until for bucket, until in self._until.items() if until > now}
-        until = max((self._until.get(bucket, now) for bucket in call.buckets), default=now)
+        until = max(self._until.get(bucket, now) for bucket in call.buckets)
         return (until - now).total_seconds()
 
     def empty(self, call: Call, error: RateLimitedError) -> None:

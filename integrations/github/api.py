@@ -17,6 +17,7 @@ from integrations.errors import (
     UnavailableError,
 )
 from integrations.github.config import GitHubConfig
+from integrations.invalid import invalid_fields
 
 SERVICE: Final = "github"
 _TIMEOUT = httpx.Timeout(20, connect=5)
@@ -161,5 +162,5 @@ def _read(response: Response[Any], shape: type[T]) -> T:
     try:
         return TypeAdapter(shape).validate_json(response.content)
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors()[:3])
+        fields = invalid_fields(error, most=3)
         raise MalformedPayloadError(f"{SERVICE} answered without {fields or 'JSON'}") from error

@@ -7,6 +7,7 @@ import structlog
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticOmit
 
+from integrations.invalid import invalid_fields
 from integrations.linear.payloads import Issue as IssueHead
 from integrations.linear.payloads import Person, Read, Team
 
@@ -18,9 +19,13 @@ def _left_out(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     try:
         return handler(value)
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors()[:3])
-        log.warning("linear_answer_unreadable", without_a_valid=fields)
+        tell_unreadable(error)
         raise PydanticOmit from None
+
+
+def tell_unreadable(error: ValidationError) -> None:
+    """One of what was asked for is left out."""
+    log.warning("linear_answer_unreadable", without_a_valid=invalid_fields(error, most=3))
 
 
 OrLeftOut = WrapValidator(_left_out)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from integrations.errors import AuthError, MalformedPayloadError, RejectedError
+from integrations.invalid import invalid_fields
 from integrations.linear.answers import ActivityOf, Done
 from integrations.linear.documents import ACTIVITY, CREATE_ACTIVITY
 from integrations.linear.graphql import CALL_SECONDS, GraphQL
@@ -38,7 +39,7 @@ class Api:
         try:
             return shape.model_validate(data)
         except ValidationError as error:
-            fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors()[:3])
+            fields = invalid_fields(error, most=3)
             raise MalformedPayloadError(f"Linear answered without a valid {fields}") from None
 
     async def _call(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from integrations.channel import Conversation, Inbound
 from integrations.errors import MalformedPayloadError
+from integrations.invalid import invalid_fields
 from integrations.linear.markup import is_web, limited, mentions, without_mention
 from integrations.linear.payloads import (
     Activity,
@@ -114,7 +115,7 @@ def _read(shape: type[ReadT], payload: Mapping[str, object]) -> ReadT:
     try:
         return shape.model_validate(payload)
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        fields = invalid_fields(error)
         raise MalformedPayloadError(f"Linear's delivery is without a valid {fields}") from None
 
 

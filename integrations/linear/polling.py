@@ -12,7 +12,13 @@ from pydantic import ValidationError
 
 from integrations.channel import Inbound, Receive
 from integrations.errors import IntegrationError, RateLimitedError
-from integrations.linear.answers import ChangedIssue, ChangedIssues, NewSession, NewSessions
+from integrations.linear.answers import (
+    ChangedIssue,
+    ChangedIssues,
+    NewSession,
+    NewSessions,
+    tell_unreadable,
+)
 from integrations.linear.api import Api
 from integrations.linear.documents import ISSUES_SINCE, SESSIONS_SINCE
 from integrations.linear.events import NAME, Installation
@@ -150,8 +156,7 @@ def _whole(found: Iterator[Inbound]) -> Iterator[Inbound]:
     try:
         yield from found
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors()[:3])
-        log.warning("linear_answer_unreadable", without_a_valid=fields)
+        tell_unreadable(error)
 
 
 def _pause(error: IntegrationError) -> float:

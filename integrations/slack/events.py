@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from integrations.channel import Conversation, Inbound, Standing
 from integrations.errors import MalformedPayloadError
+from integrations.invalid import invalid_fields
 from integrations.slack.identity import Identity
 from integrations.slack.interactions import Note
 from integrations.slack.links import permalink
@@ -129,7 +130,7 @@ def parse_event(
         envelope = _Envelope.model_validate(payload)
         return _Reading(envelope, _mapping(payload["event"]), listener, received_at).inbound()
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        fields = invalid_fields(error)
         raise MalformedPayloadError(f"Slack event without a valid {fields}") from None
 
 

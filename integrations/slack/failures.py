@@ -68,8 +68,7 @@ def from_answer(error: SlackApiError) -> IntegrationError:
     data = getattr(error.response, "data", None)
     code = str(data.get("error", "")) if isinstance(data, Mapping) else ""
     if status == HTTPStatus.TOO_MANY_REQUESTS or code in RATE_CODES:
-        scope = _scope(_url(error))
-        return RateLimitedError("slack", _wait(error.response.headers), scope=scope)
+        return RateLimitedError("slack", _wait(error.response.headers), scope=_scope(error))
     if code in AUTH_CODES and not (code == "missing_scope" and _is_mark(error)):
         return AuthError("slack", code)
     if not code or code in PASSING_CODES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -86,12 +85,12 @@ def _is_mark(error: SlackApiError) -> bool:
     return "/reactions." in _url(error)
 
 
-def _scope(url: str) -> RateScope:
+def _scope(error: SlackApiError) -> RateScope:
     """Slack counts by method and workspace; posts besides by channel, one a second.
 
     https://docs.slack.dev/apis/web-api/rate-limits
     """
-    return "place" if url.endswith("/chat.postMessage") else "method"
+    return "place" if _url(error).endswith("/chat.postMessage") else "method"
 
 
 def _wait(headers: Mapping[str, str]) -> float:

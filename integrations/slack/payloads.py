@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from integrations.errors import MalformedPayloadError
+from integrations.invalid import invalid_fields
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Ts = Annotated[str, Field(pattern=r"^[0-9]{1,16}\.[0-9]{1,16}$")]
@@ -145,5 +146,5 @@ def read(kind: type[R], payload: Mapping[str, object]) -> R:
     try:
         return kind.model_validate(payload)
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        fields = invalid_fields(error)
         raise MalformedPayloadError(f"Slack payload without a valid {fields}") from None

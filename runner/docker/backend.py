@@ -6,7 +6,7 @@ from typing import Any
 import docker
 
 from runner.docker import spec as specs
-from runner.docker.containers import freeze_all, is_aside, remove_all
+from runner.docker.containers import freeze_all, is_aside, name_of, remove_all
 from runner.docker.examine import examine, remarks
 from runner.docker.masks import Masks
 from runner.docker.sandbox import DockerSandbox
@@ -98,7 +98,7 @@ def _labelled(api: docker.APIClient, marks: list[str]) -> dict[tuple[str, int], 
     found: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     aside = {(task, fence) for _, task, fence in _frozen(api, marks)}
     for container in api.containers(all=True, filters={"label": marks}):
-        if not is_aside(name := _name(container)):
+        if not is_aside(name := name_of(container)):
             found[_key(container["Labels"])].append(name)
     for volume in api.volumes(filters={"label": marks})["Volumes"] or []:
         if (key := _key(volume["Labels"])) not in aside:
@@ -110,14 +110,10 @@ def _frozen(api: docker.APIClient, marks: list[str]) -> dict[tuple[str, str, int
     """Names of containers that were set aside, by host, task and fence."""
     found: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
     for container in api.containers(all=True, filters={"label": marks}):
-        if is_aside(name := _name(container)):
+        if is_aside(name := name_of(container)):
             labels = container["Labels"]
             found[labels["errand.host"], *_key(labels)].append(name)
     return dict(found)
-
-
-def _name(container: dict[str, Any]) -> str:
-    return str(container["Names"][0]).removeprefix("/")
 
 
 def _key(labels: dict[str, Any]) -> tuple[str, int]:

@@ -10,6 +10,35 @@ _Mount = tuple[str, str, bool]
 """Where, of which type, and whether read-only."""
 
 
+CONFINING = (
+    "CapDrop",
+    "CapAdd",
+    "Privileged",
+    "ReadonlyRootfs",
+    "Runtime",
+    "NetworkMode",
+    "PortBindings",
+    "PublishAllPorts",
+    "IpcMode",
+    "PidMode",
+    "UTSMode",
+    "UsernsMode",
+    "CgroupnsMode",
+    "CgroupParent",
+    "Binds",
+    "VolumesFrom",
+    "Devices",
+    "DeviceRequests",
+    "DeviceCgroupRules",
+    "GroupAdd",
+    "Links",
+    "OomKillDisable",
+    "AutoRemove",
+)
+"""What keeps a container in, whichever version of Errand made it; the rest may change from one to the next."""
+LIMITS = ("Memory", "MemorySwap", "NanoCpus", "PidsLimit")
+
+
 def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
     """Where the container that Docker made differs from what was asked for; empty if nowhere."""
     body = dict(wanted.body)
@@ -20,40 +49,6 @@ def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
     found += _environment_differences(inspect["Config"].get("Env") or [], environment, wanted.role)
     found += _differences(inspect["Config"]["Labels"] or {}, marks, path="Config.Labels")
     return found + _mount_differences(inspect.get("Mounts") or [], host["Mounts"])
-
-
-CONFINING = (
-    *(
-        "CapDrop",
-        "CapAdd",
-        "Privileged",
-        "ReadonlyRootfs",
-        "Runtime",
-        "NetworkMode",
-        "PortBindings",
-    ),
-    *(
-        "PublishAllPorts",
-        "IpcMode",
-        "PidMode",
-        "UTSMode",
-        "UsernsMode",
-        "CgroupnsMode",
-        "CgroupParent",
-    ),
-    *(
-        "Binds",
-        "VolumesFrom",
-        "Devices",
-        "DeviceRequests",
-        "DeviceCgroupRules",
-        "GroupAdd",
-        "Links",
-    ),
-    *("OomKillDisable", "AutoRemove"),
-)
-"""What keeps a container in, whichever version of Errand made it; the rest may change from one to the next."""
-LIMITS = ("Memory", "MemorySwap", "NanoCpus", "PidsLimit")
 
 
 def loosened(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:

@@ -56,7 +56,8 @@ def make_container(api: docker.APIClient, wanted: Wanted) -> Made:
         if not conflict(exc):
             raise
         return _adopt(api, wanted)
-    return _asserted(api, api.inspect_container(made["Id"]), wanted)
+    found = api.inspect_container(made["Id"])
+    return _checked(api, found, wanted, mismatches(found, wanted))
 
 
 def start_container(api: docker.APIClient, made: Made) -> None:
@@ -73,6 +74,11 @@ def remove_all(api: docker.APIClient, *, containers: Iterable[str], volumes: Ite
         removal.result()
     for volume in volumes:
         remove_volume(api, volume)
+
+
+def name_of(listed: Mapping[str, Any]) -> str:
+    """Of a container as Docker lists it."""
+    return str(listed["Names"][0]).removeprefix("/")
 
 
 def is_aside(name: str) -> bool:
@@ -139,11 +145,9 @@ def _adopt(api: docker.APIClient, wanted: Wanted) -> Made:
         wrong = mismatches(found, _from_its_image(wanted, found))
     else:
         wrong = loosened(found, wanted)
-    if wrong:
-        _put_away(api, found)
-        raise SandboxStartError(f"{wanted.name} is not as specified: {'; '.join(wrong)}")
+    made = _checked(api, found, wanted, wrong)
     log.info("container_adopted", container=wanted.name, status=found["State"]["Status"])
-    return _made(found)
+    return made
 
 
 def _from_its_image(wanted: Wanted, found: Mapping[str, Any]) -> Wanted:
@@ -161,18 +165,15 @@ def _put_away(api: docker.APIClient, found: Mapping[str, Any]) -> None:
     have = found["Config"]["Labels"]
     marks = [f"{label}={have[label]}" for label in OURS if label != "errand.role"]
     together = api.containers(all=True, filters={"label": marks})
-    names = [str(container["Names"][0]).removeprefix("/") for container in together]
+    names = [name_of(container) for container in together]
     freeze_all(api, [name for name in names if not is_aside(name)])
     log.error("sandbox_set_aside", containers=names, hint="errand aside list")
 
 
-def _asserted(api: docker.APIClient, found: Mapping[str, Any], wanted: Wanted) -> Made:
-    wrong = mismatches(found, wanted)
+def _checked(
+    api: docker.APIClient, found: Mapping[str, Any], wanted: Wanted, wrong: list[str]
+) -> Made:
     if wrong:
-        remove_container(api, found["Id"])
+        _put_away(api, found)
         raise SandboxStartError(f"{wanted.name} is not as specified: {'; '.join(wrong)}")
-    return _made(found)
-
-
-def _made(found: Mapping[str, Any]) -> Made:
     return Made(id=found["Id"], started=found["State"]["Status"] != "created")

@@ -313,6 +313,13 @@ async def test_stop_ends_an_agent_that_does_not_answer(site: Site) -> None:
     await nothing_is_left(site)
 
 
+async def answer_the_stop(site: Site) -> None:
+    """As an agent does that heeds what it is asked."""
+    await until(lambda: any(key == "acp:cancel" for _, _, key in site.backend.sent))
+    answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "cancelled"}}
+    site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+
+
 async def test_stop_hands_in_what_there_is(site: Site) -> None:
     await site.launch()
     site.container.hangs = {"session/prompt"}
@@ -321,9 +328,7 @@ async def test_stop_hands_in_what_there_is(site: Site) -> None:
         following = group.create_task(live.follow())
         await until(lambda: bool(site.lines(RUN) > 8))
         live.command(Command(id="c1", run=RUN, kind="stop"))
-        await until(lambda: any(key == "acp:cancel" for _, _, key in site.backend.sent))
-        answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "cancelled"}}
-        site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+        await answer_the_stop(site)
         await following
     assert (site.finished().outcome, site.finished().changed) == ("stopped", True)
     await nothing_is_left(site)
@@ -374,9 +379,7 @@ async def test_a_stop_that_comes_before_the_run_is_attached_again_keeps_its_work
     live.command(Command(id="c1", run=RUN, kind="stop"))
     async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
         again = group.create_task(live.follow())
-        await until(lambda: any(key == "acp:cancel" for _, _, key in site.backend.sent))
-        answer = {"jsonrpc": "2.0", "id": 3, "result": {"stopReason": "cancelled"}}
-        site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
+        await answer_the_stop(site)
         await again
     assert (site.finished().outcome, site.finished().changed) == ("stopped", True)
     await nothing_is_left(site)

@@ -9,7 +9,7 @@ from bot.standing import ASK_AGAIN_SECONDS, stopped_destinations
 from bot.states import TaskState
 from integrations.errors import UnavailableError
 from tests.contract.flow.office import Office
-from tests.contract.flow.press import Press
+from tests.contract.flow.press import FickleForge, Press
 
 LONGEST = ASK_AGAIN_SECONDS[1]
 STATES = pytest.mark.parametrize(
@@ -26,12 +26,18 @@ async def press(office: Office, tmp_path: Path) -> Press:
     return await Press.of(office, tmp_path)
 
 
+@pytest.fixture
+def forge(press: Press) -> FickleForge:
+    """It refuses our credential."""
+    made = press.fake()
+    made.revoked = True
+    return made
+
+
 @STATES
 async def test_work_waits_for_a_new_credential_and_is_published_then(
-    press: Press, waiting: TaskState, ended: TaskState
+    press: Press, forge: FickleForge, waiting: TaskState, ended: TaskState
 ) -> None:
-    forge = press.fake()
-    forge.revoked = True
     run = await press.work()
     await press.office.put(waiting)
     head = press.handed_in.hand_in(run).head
@@ -52,10 +58,8 @@ async def test_work_waits_for_a_new_credential_and_is_published_then(
 
 @STATES
 async def test_that_a_credential_is_refused_is_told_once_and_to_the_operator(
-    press: Press, waiting: TaskState, ended: TaskState
+    press: Press, forge: FickleForge, waiting: TaskState, ended: TaskState
 ) -> None:
-    forge = press.fake()
-    forge.revoked = True
     await press.work()
     await press.office.put(waiting)
     publisher = press.new_publisher()
@@ -75,9 +79,9 @@ async def test_that_a_credential_is_refused_is_told_once_and_to_the_operator(
     assert await stopped_destinations(press.office.store) == {}
 
 
-async def test_a_refused_credential_is_tried_less_and_less_often(press: Press) -> None:
-    forge = press.fake()
-    forge.revoked = True
+async def test_a_refused_credential_is_tried_less_and_less_often(
+    press: Press, forge: FickleForge
+) -> None:
     await press.work()
     publisher = press.new_publisher()
     for _ in range(600):
@@ -86,9 +90,7 @@ async def test_a_refused_credential_is_tried_less_and_less_often(press: Press) -
     assert 10 <= len(forge.calls) <= 20
 
 
-async def test_a_new_start_tries_a_new_credential_at_once(press: Press) -> None:
-    forge = press.fake()
-    forge.revoked = True
+async def test_a_new_start_tries_a_new_credential_at_once(press: Press, forge: FickleForge) -> None:
     await press.work()
     await press.new_publisher().step()
     forge.revoked = False
@@ -96,9 +98,9 @@ async def test_a_new_start_tries_a_new_credential_at_once(press: Press) -> None:
     assert (await press.office.task()).state is TaskState.SUCCEEDED
 
 
-async def test_days_without_a_credential_are_no_days_of_an_absent_forge(press: Press) -> None:
-    forge = press.fake()
-    forge.revoked = True
+async def test_days_without_a_credential_are_no_days_of_an_absent_forge(
+    press: Press, forge: FickleForge
+) -> None:
     await press.work()
     publisher = press.new_publisher()
     for _ in range(3):

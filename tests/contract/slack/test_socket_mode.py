@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -113,12 +113,12 @@ async def test_when_slack_renews_the_connection_listening_goes_on(
         await api.until(lambda: api.acks == ["e1"])
 
 
-async def test_an_address_that_leads_nowhere_is_given_up(
-    api: SlackApi, config: SlackConfig
-) -> None:
-    api.dead_sockets = 1
+@asynccontextmanager
+async def impatient(
+    api: SlackApi, config: SlackConfig, told: Callable[[bool], None]
+) -> AsyncIterator[None]:
+    """Listening that gives a dead connection up soon."""
     inbox, client = Inbox(api), SlackClient(config)
-    told: list[bool] = []
     arrivals = Arrivals(
         config=config,
         workspaces=OneWorkspace(client),
@@ -131,16 +131,25 @@ async def test_an_address_that_leads_nowhere_is_given_up(
                 bolt_app(arrivals, api_url=api.url),
                 app_token=APP_TOKEN,
                 web=client.web(),
-                told=told.append,
+                told=told,
                 ping_seconds=0.05,
                 patience_seconds=0.3,
             )
         )
+        yield
+        task.cancel()
+    await client.close()
+
+
+async def test_an_address_that_leads_nowhere_is_given_up(
+    api: SlackApi, config: SlackConfig
+) -> None:
+    api.dead_sockets = 1
+    told: list[bool] = []
+    async with impatient(api, config, told.append):
         await api.until(lambda: bool(api.sockets))
         assert not any(told)
         await until(lambda: told[-1])
-        task.cancel()
-    await client.close()
 
     # Once more between the two, for the reason.
     assert [name for name, _ in api.calls].count("apps.connections.open") == 3
@@ -150,28 +159,9 @@ async def test_a_token_that_is_refused_is_named_as_the_reason(
     api: SlackApi, config: SlackConfig
 ) -> None:
     api.fail("apps.connections.open", Fault(code="invalid_auth"), times=1000)
-    inbox, client = Inbox(api), SlackClient(config)
-    arrivals = Arrivals(
-        config=config,
-        workspaces=OneWorkspace(client),
-        front=FakeFront(),
-        receive=inbox.receive,
-    )
     with capture_logs() as logs:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(
-                listen(
-                    bolt_app(arrivals, api_url=api.url),
-                    app_token=APP_TOKEN,
-                    web=client.web(),
-                    told=lambda _: None,
-                    ping_seconds=0.05,
-                    patience_seconds=0.3,
-                )
-            )
+        async with impatient(api, config, lambda _: None):
             await until(lambda: "slack_socket_given_up" in {line["event"] for line in logs})
-            task.cancel()
-    await client.close()
     [said] = [line for line in logs if line["event"] == "slack_socket_given_up"]
     assert "ERRAND_SLACK__APP_TOKEN" in said["reason"]
 
