@@ -38,7 +38,7 @@ class WorkMetrics(Meter):
             "errand_work_renewals_failed", "Claims of a lease that Redis did not answer"
         )
         self._aside = counter(
-            "errand_work_set_aside", "Sandboxes set aside that the database does not know"
+            "errand_work_set_aside", "Sandboxes set aside, for a person to decide"
         )
 
     @override

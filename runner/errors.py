@@ -2,6 +2,7 @@
 
 RunnerError
 ├── SandboxStartError      Docker or the image is at fault: another attempt, then the operator
+│   └── SandboxDiffersError  a container that was started is not as it must be: set the sandbox aside, another attempt
 ├── SandboxLostError       the containers are gone: another attempt
 │   └── SandboxAwayError   Docker does not answer, and containers may live on: wait a while, then as the two above
 ├── NotEquippedError       this installation lacks what the run needs: the operator
@@ -20,6 +21,10 @@ class RunnerError(Exception):
 
 class SandboxStartError(RunnerError):
     """A container could not be created, differs from its specification, or did not start."""
+
+
+class SandboxDiffersError(SandboxStartError):
+    """A container that was started is not as it was made, or is open where none may be. It was left as it is."""
 
 
 class SandboxLostError(RunnerError):

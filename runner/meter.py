@@ -20,4 +20,4 @@ class Meter:
         """A run has come to its end on this host, `seconds` after it was begun or adopted here."""
 
     def set_aside(self) -> None:
-        """A sandbox was set aside that the database does not know."""
+        """A sandbox was set aside, for a person to decide."""

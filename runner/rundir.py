@@ -68,6 +68,14 @@ class RunDir:
             os.fsync(file.fileno())
         draft.replace(path)
 
+    def keep_aside(self) -> None:
+        """Note that the run's sandbox is set aside, or about to be: nothing of it is removed any more."""
+        self._make()
+        (self.path / ASIDE).touch()
+
+    def is_kept_aside(self) -> bool:
+        return (self.path / ASIDE).exists()
+
     def set_aside(self) -> None:
         """Move it to where no worker looks for runs. Safe twice."""
         target = self.path.parent.with_name(ASIDE) / self.path.name
@@ -75,6 +83,7 @@ class RunDir:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.rmtree(target, ignore_errors=True)
             self.path.replace(target)
+            (target / ASIDE).unlink(missing_ok=True)  # whoever puts it back, wants it gone on with
 
     def remove(self) -> None:
         """Safe twice."""

@@ -17,6 +17,7 @@ from runner.errors import (
     NotEquippedError,
     RepoSettingsError,
     RunnerError,
+    SandboxDiffersError,
     SandboxLostError,
     SandboxStartError,
     ServeUnavailableError,
@@ -41,6 +42,7 @@ FINISHED_SEQ: Final = 1_000
 CONTAINERS: Final = 3
 _KILLED: Final = "It was ended before it could hand in what it had done so far."
 _WORDS: Final[Mapping[type[RunnerError], str]] = {
+    SandboxDiffersError: "The sandbox was set aside: ",
     SandboxStartError: "The sandbox could not be started: ",
     SandboxLostError: "The sandbox was lost: ",
     WorkspaceError: "The repository could not be read: ",
@@ -103,23 +105,30 @@ class LiveRun:
 
     async def set_aside(self) -> None:
         """Freeze the sandbox and keep what is known of the run: a person decides. Safe twice."""
-        try:
-            found = await self._leftovers()
-            if found:
+        if await self._try_to_freeze():
+            if self._files.is_kept_aside():
                 await asyncio.to_thread(self._files.set_aside)
-            for leftover in found:
+            await asyncio.to_thread(self._files.remove)
+            await self._station.leases.forget(self.run)
+
+    async def _try_to_freeze(self) -> bool:
+        """False leaves it to the next sweep, as `_try_to_remove_sandbox`."""
+        try:
+            for leftover in await self._leftovers():
+                self._files.keep_aside()
                 await self._station.backend.set_aside(leftover)
                 self._station.meter.set_aside()
                 log.error("sandbox_set_aside", run=str(self.run), containers=leftover.containers)
         except RunnerError as error:
             log.warning("sandbox_not_set_aside", run=str(self.run), error=repr(error))
-            return
-        await asyncio.to_thread(self._files.remove)
-        await self._station.leases.forget(self.run)
+            return False
+        return True
 
     async def clean_up(self) -> None:
-        """Remove the sandbox and everything that is kept of the run. Safe twice."""
-        if await self._try_to_remove_sandbox():
+        """Remove the sandbox and everything that is kept of the run, unless it is kept aside. Safe twice."""
+        if self._files.is_kept_aside():
+            await self.set_aside()
+        elif await self._try_to_remove_sandbox():
             await asyncio.to_thread(self._files.remove)
             await self._station.leases.forget(self.run)
 
@@ -183,7 +192,7 @@ class LiveRun:
             self._account(finished)
         else:
             await self._retell()
-        if finished.outcome in {"stopped", "expired"}:
+        if finished.outcome in {"stopped", "expired"} and not self._files.is_kept_aside():
             await self._try_to_remove_sandbox()
         await self._hand_in_transcript()
         await self._outlet.put([self._last(finished)])
@@ -222,6 +231,9 @@ class LiveRun:
             raise
         except RunnerError as error:
             log.warning("run_failed", run=str(self.run), error=repr(error))
+            if isinstance(error, SandboxDiffersError):
+                self._files.keep_aside()
+                await self._try_to_freeze()
             return _failure(error)
 
     async def _run(self) -> Finished:
@@ -292,7 +304,9 @@ class LiveRun:
             self._station.meter.sandbox_started(time.monotonic() - began)
 
     async def _check_still_there(self) -> None:
-        """What had begun is never begun again under the same fence."""
+        """What had begun, or was set aside, is never begun again under the same fence."""
+        if self._files.is_kept_aside():
+            raise SandboxDiffersError("its containers differ from what was made")
         if self._files.read("started", EventRecord) is None:
             return
         whole = [found for found in await self._leftovers() if len(found.containers) == CONTAINERS]

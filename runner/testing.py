@@ -9,7 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from runner.errors import SandboxAwayError, SandboxLostError, SandboxStartError
+from runner.errors import (
+    SandboxAwayError,
+    SandboxDiffersError,
+    SandboxLostError,
+    SandboxStartError,
+)
 from runner.protocol import RunKey
 from runner.sandbox import Leftover, Line, Role, SandboxSpec
 
@@ -223,8 +228,11 @@ class MemoryBackend:
         self.create(spec)
         trio = self._trios[spec.run]
         if trio.spec != spec:
+            said = f"run {spec.run} is there with another specification"
+            if any(made.running or made.status is not None for made in trio.containers.values()):
+                raise SandboxDiffersError(said)
             self.lose(spec.run)
-            raise SandboxStartError(f"run {spec.run} is there with another specification")
+            raise SandboxStartError(said)
         for role in ROLES:
             trio.containers[role].start()
 

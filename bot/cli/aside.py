@@ -1,4 +1,4 @@
-"""`errand aside`: sandboxes that the database does not know, frozen until a person decides."""
+"""`errand aside`: sandboxes that were set aside, frozen until a person decides."""
 
 import asyncio
 import shutil
@@ -14,9 +14,7 @@ from runner.protocol import RunKey
 from runner.rundir import ASIDE
 from runner.sandbox import Leftover
 
-app = typer.Typer(
-    help="Sandboxes that the database does not know.", no_args_is_help=True, add_completion=False
-)
+app = typer.Typer(help="Sandboxes that were set aside.", no_args_is_help=True, add_completion=False)
 
 
 @app.command("list")

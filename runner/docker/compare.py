@@ -1,42 +1,43 @@
 """Whether the container that Docker made is the one that was asked for. Pure."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
-from runner.docker.spec import Wanted
+from runner.docker.exposure import exposures
+from runner.docker.spec import MADE, Wanted, with_made
 from runner.sandbox import Role
 
-_Mount = tuple[str, str, bool]
-"""Where, of which type, and whether read-only."""
+_SHOWN: Final = 100
 
 
-CONFINING = (
-    "CapDrop",
-    "CapAdd",
-    "Privileged",
-    "ReadonlyRootfs",
-    "Runtime",
-    "NetworkMode",
-    "PortBindings",
-    "PublishAllPorts",
-    "IpcMode",
-    "PidMode",
-    "UTSMode",
-    "UsernsMode",
-    "CgroupnsMode",
-    "CgroupParent",
-    "Binds",
-    "VolumesFrom",
-    "Devices",
-    "DeviceRequests",
-    "DeviceCgroupRules",
-    "GroupAdd",
-    "Links",
-    "OomKillDisable",
-    "AutoRemove",
-)
-"""What keeps a container in, whichever version of Errand made it; the rest may change from one to the next."""
-LIMITS = ("Memory", "MemorySwap", "NanoCpus", "PidsLimit")
+def adopted_mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
+    """As `mismatches`, of a container that was there already.
+
+    What another version made, need only be as that one made it, and closed where every version's is.
+    """
+    labels = inspect["Config"]["Labels"] or {}
+    if labels.get("errand.version") == wanted.body["Labels"]["errand.version"]:
+        return mismatches(inspect, _from_its_image(inspect, wanted))
+    return exposures(inspect, wanted) + _changes(inspect, labels, wanted)
+
+
+def _from_its_image(inspect: Mapping[str, Any], wanted: Wanted) -> Wanted:
+    """Acceptor and gateway keep the image that they were made from: it may have been built anew since."""
+    if wanted.role == "agent":
+        return wanted
+    return replace(wanted, body=with_made({**wanted.body, "Image": inspect["Config"]["Image"]}))
+
+
+def _changes(inspect: Mapping[str, Any], labels: Mapping[str, str], wanted: Wanted) -> list[str]:
+    """Since it was made. The first versions did not write down how they made it."""
+    if MADE not in labels:
+        return []
+    try:
+        return mismatches(inspect, replace(wanted, body=json.loads(labels[MADE])))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [f"label {MADE} cannot be read"]
 
 
 def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
@@ -51,29 +52,16 @@ def mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
     return found + _mount_differences(inspect.get("Mounts") or [], host["Mounts"])
 
 
-def loosened(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
-    """Where a container that another version made is less confined than this one's are; empty if nowhere.
-
-    Programs, arguments, environment, labels, sizes and further masks are that version's own.
-    """
-    host, have = wanted.body["HostConfig"], inspect["HostConfig"]
-    found = _differences(have, {name: host[name] for name in CONFINING}, path="HostConfig")
-    found += [f"HostConfig.{name} is not limited" for name in LIMITS if have.get(name, 0) <= 0]
-    options = have.get("SecurityOpt") or []
-    if "no-new-privileges" not in options:
-        found.append("HostConfig.SecurityOpt lacks no-new-privileges")
-    if not any(option.startswith("seccomp={") for option in options):
-        found.append("HostConfig.SecurityOpt has no seccomp profile")
-    found += _differences(inspect["Config"], {"User": wanted.body["User"]}, path="Config")
-    return found + _mounts_besides(inspect.get("Mounts") or [], host["Mounts"])
-
-
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], *, path: str) -> list[str]:
     return [
-        f"{path}.{name} is {found.get(name)!r}, not {value!r}"
+        f"{path}.{name} is {_shown(found.get(name))}, not {_shown(value)}"
         for name, value in wanted.items()
         if not _same(found.get(name), value)
     ]
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:_SHOWN]
 
 
 def _same(found: object, wanted: object) -> bool:
@@ -100,23 +88,8 @@ def _mount_differences(
     found: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Catches what an image's VOLUME adds, too. Engines differ in whether they list a tmpfs here."""
-    missing = _asked_for(wanted) - _there(found)
-    return [
-        *_mounts_besides(found, wanted),
-        *(f"mount {entry} is missing" for entry in sorted(missing)),
+    have = {(m["Destination"], m["Type"], not m["RW"]) for m in found if m["Type"] != "tmpfs"}
+    want = {(m["Target"], m["Type"], m["ReadOnly"]) for m in wanted}
+    return [f"mount {entry} is there, unasked for" for entry in sorted(have - want)] + [
+        f"mount {entry} is missing" for entry in sorted(want - have)
     ]
-
-
-def _mounts_besides(
-    found: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    besides = _there(found) - _asked_for(wanted)
-    return [f"mount {entry} is there, unasked for" for entry in sorted(besides)]
-
-
-def _there(found: Sequence[Mapping[str, Any]]) -> set[_Mount]:
-    return {(m["Destination"], m["Type"], not m["RW"]) for m in found if m["Type"] != "tmpfs"}
-
-
-def _asked_for(wanted: Sequence[Mapping[str, Any]]) -> set[_Mount]:
-    return {(m["Target"], m["Type"], m["ReadOnly"]) for m in wanted}

@@ -1,13 +1,14 @@
 """Making, adopting and removing one container or volume. Blocking; accepts reality.
 
-Raises what the docker package raises, and SandboxStartError where Docker did something else than asked.
+Raises what the docker package raises, and SandboxStartError where Docker did something else than asked:
+SandboxDiffersError if it was started already.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import docker
@@ -15,10 +16,10 @@ import stamina
 import structlog
 from docker.errors import APIError, NotFound
 
-from runner.docker.compare import loosened, mismatches
+from runner.docker.compare import adopted_mismatches, mismatches
 from runner.docker.spec import Wanted
 from runner.engine import conflict
-from runner.errors import SandboxStartError
+from runner.errors import SandboxDiffersError, SandboxStartError
 
 log = structlog.get_logger()
 
@@ -26,15 +27,27 @@ _ASIDE: Final = "aside-"
 _REMOVE_SECONDS: Final = 20.0
 _FREEZE_SECONDS: Final = 20.0
 _LOOK_AGAIN_SECONDS: Final = 0.05
-OURS: Final = ("errand.installation", "errand.task", "errand.fence", "errand.role")
+OURS: Final = ("errand.installation", "errand.host", "errand.task", "errand.fence", "errand.role")
 
 
 def make_volume(api: docker.APIClient, body: Mapping[str, Any]) -> None:
     """Create it, or find it as it must be."""
     # A volume of that name is given back as it is, with whatever options.
     found = api.create_volume(**body)
-    if found.get("Options") != body["driver_opts"]:
+    if found.get("Options") != body["driver_opts"] and not _of_another_version(found, body):
         raise SandboxStartError(f"volume {body['name']} is there with other options: remove it")
+
+
+def _of_another_version(found: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """This run's volume, in memory as every version's, though it may be of another size."""
+    have, want = found.get("Labels") or {}, body["labels"]
+    differ = {label for label in want if have.get(label) != want[label]}
+    options = found.get("Options") or {}
+    return (
+        differ == {"errand.version"}
+        and (options.get("type"), options.get("device")) == ("tmpfs", "tmpfs")
+        and {"nosuid", "nodev", "noexec"} <= set(str(options.get("o")).split(","))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +60,11 @@ class Made:
 
 
 def make_container(api: docker.APIClient, wanted: Wanted) -> Made:
-    """Create it, or adopt the one of that name. One of ours that differs is removed, or set aside if it has run."""
+    """Create it, or adopt the one of that name. One of ours that differs is removed if it was never started.
+
+    Raises:
+        SandboxDiffersError: it differs, and was started: a person decides.
+    """
     try:
         made = api.create_container_from_config(  # type: ignore[no-untyped-call]
             dict(wanted.body), wanted.name
@@ -141,39 +158,18 @@ def _adopt(api: docker.APIClient, wanted: Wanted) -> Made:
     have, want = found["Config"]["Labels"] or {}, wanted.body["Labels"]
     if any(have.get(label) != want[label] for label in OURS):
         raise SandboxStartError(f"a container named {wanted.name} is there and is not ours")
-    if have.get("errand.version") == want["errand.version"]:
-        wrong = mismatches(found, _from_its_image(wanted, found))
-    else:
-        wrong = loosened(found, wanted)
-    made = _checked(api, found, wanted, wrong)
     log.info("container_adopted", container=wanted.name, status=found["State"]["Status"])
-    return made
-
-
-def _from_its_image(wanted: Wanted, found: Mapping[str, Any]) -> Wanted:
-    """Acceptor and gateway keep the image that they were made from."""
-    if wanted.role == "agent":
-        return wanted
-    return replace(wanted, body={**wanted.body, "Image": found["Config"]["Image"]})
-
-
-def _put_away(api: docker.APIClient, found: Mapping[str, Any]) -> None:
-    """Remove what has never run. What has may hold work, or tell what happened: a person decides of the whole sandbox."""
-    if found["State"]["Status"] == "created":
-        remove_container(api, found["Id"])
-        return
-    have = found["Config"]["Labels"]
-    marks = [f"{label}={have[label]}" for label in OURS if label != "errand.role"]
-    together = api.containers(all=True, filters={"label": marks})
-    names = [name_of(container) for container in together]
-    freeze_all(api, [name for name in names if not is_aside(name)])
-    log.error("sandbox_set_aside", containers=names, hint="errand aside list")
+    return _checked(api, found, wanted, adopted_mismatches(found, wanted))
 
 
 def _checked(
     api: docker.APIClient, found: Mapping[str, Any], wanted: Wanted, wrong: list[str]
 ) -> Made:
+    started = found["State"]["Status"] != "created"
     if wrong:
-        _put_away(api, found)
-        raise SandboxStartError(f"{wanted.name} is not as specified: {'; '.join(wrong)}")
-    return Made(id=found["Id"], started=found["State"]["Status"] != "created")
+        said = f"{wanted.name} is not as specified: {'; '.join(wrong)}"
+        if started:
+            raise SandboxDiffersError(said)
+        remove_container(api, found["Id"])
+        raise SandboxStartError(said)
+    return Made(id=found["Id"], started=started)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Literal
 
@@ -26,7 +26,7 @@ from runner.docker.stdin import Inputs
 from runner.docker.stream import Cancellable, Nothing, Stream, threaded
 from runner.docker.transcript import Lines
 from runner.engine import Engine, conflict, mapped
-from runner.errors import SandboxLostError, SandboxStartError
+from runner.errors import SandboxDiffersError, SandboxLostError, SandboxStartError
 from runner.sandbox import Line, Role, SandboxSpec
 
 log = structlog.get_logger()
@@ -65,9 +65,7 @@ class DockerSandbox:
         results = await asyncio.gather(
             self._ensure_gateway(), self._ensure_inner(), return_exceptions=True
         )
-        for result in results:
-            if result is not None:
-                raise result
+        _raise_from(results)
         log.info("sandbox_up", task=self.spec.run.task, fence=self.spec.run.fence)
 
     async def image_digest(self) -> str:
@@ -148,11 +146,9 @@ class DockerSandbox:
         started, made = await asyncio.gather(
             self._start(acceptor), self._make(wanted), return_exceptions=True
         )
-        if isinstance(started, BaseException):
-            raise started
-        if isinstance(made, BaseException):
-            raise made
-        await self._start(made)
+        _raise_from((started, made))
+        if isinstance(made, Made):
+            await self._start(made)
 
     def _mask(self, api: docker.APIClient) -> list[dict[str, Any]]:
         return self._masks.mounts(api, self.spec.image, self.spec.denied)
@@ -219,3 +215,10 @@ class DockerSandbox:
         volumes = specs.volume_names(self.spec.run)
         remove_all(api, containers=self._names.values(), volumes=volumes)
         self._inputs.close(self._names.values())
+
+
+def _raise_from(results: Iterable[object]) -> None:
+    """Raise what failed, if anything did; what must not be removed comes before what may."""
+    errors = [result for result in results if isinstance(result, BaseException)]
+    for error in sorted(errors, key=lambda error: not isinstance(error, SandboxDiffersError)):
+        raise error

@@ -4,6 +4,7 @@ Pure: a specification in, bodies of `POST /containers/create` out. Every field t
 is named with its narrow value, so that compare.py finds it if Docker, a plugin or an older engine thinks otherwise.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ _MIB: Final = 1024 * 1024
 # A container writes at most 40 MiB of transcript; the json-file driver turns `<` into six bytes. Docker would
 # drop the beginning at this size, and a transcript without its beginning is worth nothing.
 _LOG_SIZE: Final = "256m"
+MADE: Final = "errand.made"
+"""The label that holds a container's body as it was made, for versions to come."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # Engines differ in what they hide by themselves.
 _MASKED: Final = (
@@ -281,7 +284,16 @@ def _wanted(
     }
     if role != "agent":  # with another's network namespace comes its hostname
         body["Hostname"] = "sandbox"
-    return Wanted(role=role, name=container_name(spec.run, role), body=body)
+    return Wanted(role=role, name=container_name(spec.run, role), body=with_made(body))
+
+
+def with_made(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body, and in a label what it is, but for the long profile of system calls."""
+    marks = {name: mark for name, mark in body["Labels"].items() if name != MADE}
+    host = {name: value for name, value in body["HostConfig"].items() if name != "SecurityOpt"}
+    kept = {**body, "Labels": marks, "HostConfig": host}
+    made = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    return {**body, "Labels": {**marks, MADE: made}}
 
 
 def _host_config(role: Role, size: _Size) -> dict[str, Any]:

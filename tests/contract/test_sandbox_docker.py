@@ -2,25 +2,20 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import socket
 import threading
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner.docker import spec as specs
-from runner.docker.containers import make_container, make_volume, start_container
-from runner.docker.sandbox import DockerSandbox
-from runner.docker.spec import Wanted
-from runner.engine import Engine
+from runner.docker.containers import make_container, make_volume
 from runner.errors import NotEquippedError, SandboxStartError
 from runner.inside.trust import TRUST_ENV
-from runner.sandbox import Sandbox, SandboxSpec
+from runner.sandbox import Sandbox
 from tests.support.docker_host import (
     IMAGE_SECONDS,
     default_image,
@@ -288,76 +283,6 @@ async def test_a_container_that_differs_from_its_specification_is_removed(rig: D
         await rig.backend.open(spec).ensure()
     names = labelled(engine.api(), rig.installation)
     assert f"/{wanted.name}" not in names
-
-
-async def test_a_sandbox_of_an_earlier_version_is_adopted_as_it_is(rig: DockerRig) -> None:
-    spec = rig.spec()
-    now = rig.backend.open(spec)
-    engine = now._engine
-    earlier = DockerSandbox(
-        spec, engine=engine, inputs=now._inputs, image=rig.image, version="of-last-month",
-        masks=now._masks,
-    )  # fmt: skip
-    await earlier.ensure()
-    ids = _ids(engine, spec)
-    await now.ensure()
-    assert _ids(engine, spec) == ids
-    assert (await run_inside(now, "echo", "hello"))["tail"] == "hello\n"
-    [found] = await rig.backend.leftovers(installation=rig.installation, host="here")
-    await rig.backend.discard(found)
-
-
-async def _made_by_another_version(
-    rig: DockerRig, spec: SandboxSpec, **gateways: Any
-) -> DockerSandbox:
-    """A running sandbox whose containers were specified otherwise; `gateways` are changes of the gateway's host part."""
-    sandbox = rig.backend.open(spec)
-    engine, version = sandbox._engine, "of-last-month"
-
-    async def start(wanted: Wanted, **changes: Any) -> str:
-        smaller = {"ShmSize": 32 << 20, "MaskedPaths": ["/proc/kcore"], **changes}
-        body = {**wanted.body, "HostConfig": {**wanted.body["HostConfig"], **smaller}}
-        made = await engine.starting(
-            lambda api: make_container(api, dataclasses.replace(wanted, body=body))
-        )
-        await engine.starting(lambda api: start_container(api, made))
-        return made.id
-
-    for volume in specs.volume_bodies(spec, version=version):
-        await engine.starting(partial(make_volume, body=volume))
-    await start(specs.gateway(spec, image=rig.image, version=version), **gateways)
-    acceptor = await start(specs.acceptor(spec, image=rig.image, version=version))
-    await start(specs.agent(spec, version=version, acceptor_id=acceptor))
-    return sandbox
-
-
-async def test_a_sandbox_that_was_specified_otherwise_is_adopted_too(rig: DockerRig) -> None:
-    spec = rig.spec()
-    now = await _made_by_another_version(rig, spec)
-    ids = _ids(now._engine, spec)
-    await now.ensure()
-    assert _ids(now._engine, spec) == ids
-    assert (await run_inside(now, "echo", "hello"))["tail"] == "hello\n"
-    await now.remove()
-
-
-async def test_a_running_sandbox_that_is_less_confined_is_set_aside(rig: DockerRig) -> None:
-    spec = rig.spec()
-    now = await _made_by_another_version(rig, spec, ReadonlyRootfs=False)
-    with pytest.raises(SandboxStartError, match="ReadonlyRootfs"):
-        await now.ensure()
-    [aside] = await rig.backend.aside(installation=rig.installation)
-    names = [f"aside-{specs.container_name(spec.run, role)}" for role in specs.ROLES]
-    assert list(aside.containers) == sorted(names)
-    states = [now._engine.api().inspect_container(name)["State"] for name in names]
-    assert all(state["Paused"] for state in states)
-    assert await rig.backend.leftovers(installation=rig.installation, host="here") == []
-    await rig.backend.discard(aside)
-
-
-def _ids(engine: Engine, spec: SandboxSpec) -> list[str]:
-    names = [specs.container_name(spec.run, role) for role in specs.ROLES]
-    return [str(engine.api().inspect_container(name)["Id"]) for name in names]
 
 
 async def test_a_container_of_somebody_else_with_our_name_is_left_alone(rig: DockerRig) -> None:

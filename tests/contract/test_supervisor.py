@@ -216,6 +216,58 @@ async def test_a_run_that_serve_does_not_know_at_its_end_is_set_aside(site: Site
     assert aside.run == RUN
 
 
+async def at_work(site: Site) -> None:
+    """A run whose worker died while the agent was at work."""
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    await killed_at(site.live(RUN), lambda: bool(site.lines(RUN) > 8))
+
+
+async def is_kept_aside(site: Site) -> None:
+    [aside] = await site.backend.aside(installation="test")
+    assert (aside.run, aside.host) == (RUN, "h1")
+    kept = {path.name for path in (site.root / "h1" / "aside" / f"{RUN.task}-1").iterdir()}
+    assert "launch.json" in kept
+    assert "aside" not in kept
+    await nothing_is_left(site)
+
+
+async def test_a_sandbox_that_is_not_as_it_must_be_is_set_aside_and_its_run_fails(
+    site: Site,
+) -> None:
+    await at_work(site)
+    with capture_logs() as said:
+        await followed(site, site.live(RUN, runtime="runsc"))
+    assert [entry["run"] for entry in said if entry["event"] == "sandbox_set_aside"] == [str(RUN)]
+    assert (site.finished().outcome, site.finished().infrastructure) == ("failed", True)
+    assert site.finished().reason.startswith("The sandbox was set aside: ")
+    await is_kept_aside(site)
+
+
+async def test_killed_while_a_sandbox_is_set_aside_nothing_is_begun_in_its_place(
+    site: Site,
+) -> None:
+    await at_work(site)
+    files = RunDir(site.root / "h1" / "runs", RUN)
+    files.keep_aside()
+    (files.path / "started.json").unlink()
+    [found] = await site.backend.leftovers(installation="test", host="h1")
+    await site.backend.set_aside(found)
+    before = list(site.backend.sent)
+    await followed(site, site.live(RUN))
+    assert site.backend.sent == before
+    assert site.finished().reason.startswith("The sandbox was set aside: ")
+    await is_kept_aside(site)
+
+
+async def test_what_is_to_be_set_aside_is_not_removed_if_the_run_becomes_stale(site: Site) -> None:
+    await at_work(site)
+    RunDir(site.root / "h1" / "runs", RUN).keep_aside()
+    await site.tell(RUN.task, fence=2)
+    await followed(site, site.live(RUN))
+    await is_kept_aside(site)
+
+
 class NotedLeases(Leases):
     """Remembers what every claim answered."""
 

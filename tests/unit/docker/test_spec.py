@@ -1,4 +1,5 @@
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,12 @@ def test_names_and_labels_tell_the_run() -> None:
         "errand-t1-2-agent",
     ]
     assert specs.volume_name(SPEC.run) == "errand-t1-2-sock"
-    assert wanted("agent").body["Labels"] == {
+    labels = dict(wanted("agent").body["Labels"])
+    made = json.loads(labels.pop(specs.MADE))
+    host = dict(wanted("agent").body["HostConfig"])
+    del host["SecurityOpt"]
+    assert made == {**wanted("agent").body, "Labels": labels, "HostConfig": host}
+    assert labels == {
         "errand.installation": "acme",
         "errand.host": "h1",
         "errand.task": "t1",
