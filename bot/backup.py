@@ -22,13 +22,13 @@ from bot.states import LIVE
 from bot.store import audit, tasks
 from bot.store.connect import parse
 from bot.store.engine import Store
+from runner.identity import HOST
 
 DATABASE: Final = "errand.db"
 POLICY: Final = "policy.yml"
 FOLDERS: Final = ("bundles", "transcripts", "pictures", "audit", "forge")
 FILES: Final = ("worker.token", "vault.key")
-HOST: Final = "host"
-"""The name by which `work` knows the containers of this place again."""
+"""Beside them the name of the host, which is no data: containers bear it."""
 
 
 class Contents(BaseModel):

@@ -1,5 +1,6 @@
 """Checks every part of the chain, and says for each failure what to do."""
 
+import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bot.errors import BotError
+from bot.errors import BotError, NoRedisError
 from bot.in_force import InForce
 from bot.settings import Settings
 from bot.standing import stopped_destinations
@@ -26,7 +27,10 @@ from policies.load import load_policy
 from policies.model import Policy
 from runner.docker.backend import DockerBackend
 from runner.errors import RunnerError
+from runner.identity import known_host_name
 from runner.keys import safe_url
+from runner.lease import Leases
+from runner.orphans import without_host
 
 Part = Literal["up", "serve", "work"]
 Check = Callable[[Settings], Awaitable[list[str]]]
@@ -34,6 +38,7 @@ Check = Callable[[Settings], Awaitable[list[str]]]
 MIN_REDIS = (6, 2)
 MIN_FREE_BYTES = 5 * 10**9
 SERVE_SECONDS = 10
+REDIS_SECONDS = 5
 
 
 class Finding(BaseModel):
@@ -128,7 +133,9 @@ async def _redis(settings: Settings) -> list[str]:
 
 async def _docker(settings: Settings) -> list[str]:
     with closing(open_sandboxes(settings)) as backend:
-        return await backend.check() or await _aside(settings, backend)
+        if problems := await backend.check():
+            return problems
+        return await _aside(settings, backend) + await _without_host(settings, backend)
 
 
 async def _aside(settings: Settings, backend: DockerBackend) -> list[str]:
@@ -137,6 +144,20 @@ async def _aside(settings: Settings, backend: DockerBackend) -> list[str]:
     why = "because the database does not know them, or they are not confined as they must be"
     hint = "`errand aside list` shows them, `errand aside remove RUN` ends them"
     return [f"set aside, {why}: {names}; {hint}"] if found else []
+
+
+async def _without_host(settings: Settings, backend: DockerBackend) -> list[str]:
+    """What this Docker host has of hosts that are not at work."""
+    try:
+        async with open_redis(settings) as url, Redis.from_url(url) as redis:
+            leases = Leases(redis, host=known_host_name(settings.data_dir))
+            async with asyncio.timeout(REDIS_SECONDS):
+                found = await without_host(backend, leases, installation=settings.installation)
+    except (NoRedisError, RedisError, OSError, TimeoutError):
+        return []  # said already
+    names = ", ".join(f"{sandbox.run} of {sandbox.host}" for sandbox in found)
+    hint = "start it again with its data directory, or see the runbook"
+    return [f"their `errand work` is not there: {names}; {hint}"] if found else []
 
 
 async def _hardening(settings: Settings) -> list[Finding]:

@@ -11,7 +11,6 @@ from bot.backup import (
     DATABASE,
     FILES,
     FOLDERS,
-    HOST,
     POLICY,
     Contents,
     check_database,
@@ -25,7 +24,7 @@ from bot.restored import note_restored
 from bot.settings import Settings
 from bot.store import outbox, schema
 from bot.store.engine import Store
-from runner.identity import sole_worker
+from runner.identity import HOST, sole_worker
 
 
 def restore(settings: Settings, source: Path) -> Contents:

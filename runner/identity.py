@@ -8,8 +8,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from runner.errors import RunnerError
+
+HOST: Final = "host"
+"""The file of the data directory that holds the host's name."""
 
 
 class DataDirTakenError(RunnerError):
@@ -24,7 +28,7 @@ class DataDirTakenError(RunnerError):
 def host_name(data_dir: Path) -> str:
     """The name that this data directory's host got at its first start."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = data_dir / "host"
+    path = data_dir / HOST
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -34,6 +38,12 @@ def host_name(data_dir: Path) -> str:
     with os.fdopen(descriptor, "w") as file:
         file.write(name)
     return name
+
+
+def known_host_name(data_dir: Path) -> str:
+    """As `host_name`; empty if there was no start yet."""
+    path = data_dir / HOST
+    return path.read_text().strip() if path.is_file() else ""
 
 
 @contextmanager

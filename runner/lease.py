@@ -103,6 +103,10 @@ class Leases:
         text = json.dumps(record)
         await patiently(lambda: self._redis.set(keys.host(self.host), text, px=HOST_MS))
 
+    async def is_announced(self, host: str) -> bool:
+        """Whether that host lives."""
+        return bool(await patiently(lambda: self._redis.exists(keys.host(host))))
+
     async def withdraw(self) -> None:
         """Say that this host takes nothing more."""
         await patiently(lambda: self._redis.delete(keys.host(self.host)))

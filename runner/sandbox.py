@@ -116,8 +116,8 @@ class SandboxBackend(Protocol):
     def open(self, spec: SandboxSpec) -> Sandbox:
         """A handle; nothing is created yet."""
 
-    async def leftovers(self, *, installation: str, host: str) -> list[Leftover]:
-        """Every sandbox of this installation and host that Docker knows, complete or not."""
+    async def leftovers(self, *, installation: str, host: str | None = None) -> list[Leftover]:
+        """Every sandbox of this installation and host, or of whatever host, that Docker knows, complete or not."""
 
     async def discard(self, leftover: Leftover) -> None:
         """Remove a sandbox by what was found. Safe twice."""

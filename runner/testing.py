@@ -153,16 +153,17 @@ class MemoryBackend:
         if self.away:
             raise SandboxAwayError("Docker does not answer")
 
-    async def leftovers(self, *, installation: str, host: str) -> list[Leftover]:
+    async def leftovers(self, *, installation: str, host: str | None = None) -> list[Leftover]:
         self.answer()
         return [
             Leftover(
                 run=run,
-                host=host,
+                host=trio.spec.host,
                 containers=tuple(f"errand-{run.task}-{run.fence}-{r}" for r in trio.containers),
             )
             for run, trio in sorted(self._trios.items(), key=lambda item: str(item[0]))
-            if (trio.spec.installation, trio.spec.host) == (installation, host)
+            if trio.spec.installation == installation
+            and host in {None, trio.spec.host}
             and run not in self.frozen
         ]
 

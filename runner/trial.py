@@ -42,6 +42,11 @@ def host_label() -> str:
     return f"{_PREFIX}@{socket.gethostname()}"
 
 
+def is_host_label(host: str) -> bool:
+    """That it is a trial's, on whatever machine."""
+    return host.startswith(f"{_PREFIX}@")
+
+
 async def run(backend: SandboxBackend, trial: Trial) -> int:
     """The command's exit status. The sandbox is gone when this returns, raises or is cancelled.
 

@@ -19,6 +19,7 @@ from runner.launches import Launches
 from runner.lease import GONE, Leases, Standing
 from runner.meter import Meter
 from runner.mirror import Mirrors
+from runner.orphans import Orphans
 from runner.protocol import RunKey, Runtime
 from runner.rundir import known_runs
 from runner.sandbox import SandboxBackend
@@ -118,6 +119,7 @@ class Shift:
         self._changed = asyncio.Event()
         self._runs: dict[RunKey, LiveRun] = {}
         self._tasks = asyncio.TaskGroup()
+        self._orphans = Orphans(station)
         self._launches = Launches(
             redis_url=config.redis_url, host=station.host, pool=config.pool, begin=self._begin
         )
@@ -206,6 +208,7 @@ class Shift:
         on_disk = await asyncio.to_thread(known_runs, station.runs)
         for run in {leftover.run for leftover in found} | on_disk | await station.leases.mine():
             self._start(run)
+        await self._orphans.look()
 
     async def _keep_sweeping(self) -> None:
         while True:

@@ -19,6 +19,9 @@ from runner.images.context import DEFAULT, code_hash, image_tag
 from runner.protocol import RunKey, Runtime
 from runner.sandbox import Leftover, SandboxSpec
 
+_Names = dict[tuple[str, str, int], list[str]]
+"""Of containers, by host, task and fence."""
+
 
 class DockerBackend:
     """`docker_host` as in DOCKER_HOST; None is the local socket. `runtime` is what `check` looks for.
@@ -44,13 +47,11 @@ class DockerBackend:
             masks=self._masks,
         )
 
-    async def leftovers(self, *, installation: str, host: str) -> list[Leftover]:
-        marks = [f"errand.installation={installation}", f"errand.host={host}"]
-        found = await self._engine.running(lambda api: _labelled(api, marks))
-        return [
-            Leftover(run=RunKey(task=task, fence=fence), host=host, containers=tuple(sorted(names)))
-            for (task, fence), names in sorted(found.items())
-        ]
+    async def leftovers(self, *, installation: str, host: str | None = None) -> list[Leftover]:
+        marks = [f"errand.installation={installation}"]
+        if host is not None:
+            marks.append(f"errand.host={host}")
+        return _told(await self._engine.running(lambda api: _labelled(api, marks)))
 
     async def set_aside(self, leftover: Leftover) -> None:
         await self._engine.running(lambda api: freeze_all(api, leftover.containers))
@@ -58,11 +59,7 @@ class DockerBackend:
 
     async def aside(self, *, installation: str) -> list[Leftover]:
         marks = [f"errand.installation={installation}"]
-        found = await self._engine.running(lambda api: _frozen(api, marks))
-        return [
-            Leftover(run=RunKey(task=task, fence=fence), host=host, containers=tuple(sorted(names)))
-            for (host, task, fence), names in sorted(found.items())
-        ]
+        return _told(await self._engine.running(lambda api: _frozen(api, marks)))
 
     async def discard(self, leftover: Leftover) -> None:
         volumes = specs.volume_names(leftover.run)
@@ -93,28 +90,34 @@ class DockerBackend:
         self._engine.close()
 
 
-def _labelled(api: docker.APIClient, marks: list[str]) -> dict[tuple[str, int], list[str]]:
-    """Names of containers by task and fence; a run of which only volumes are left has none."""
-    found: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
-    aside = {(task, fence) for _, task, fence in _frozen(api, marks)}
+def _told(found: _Names) -> list[Leftover]:
+    return [
+        Leftover(run=RunKey(task=task, fence=fence), host=host, containers=tuple(sorted(names)))
+        for (host, task, fence), names in sorted(found.items())
+    ]
+
+
+def _labelled(api: docker.APIClient, marks: list[str]) -> _Names:
+    """A run of which only volumes are left has no names."""
+    found: _Names = defaultdict(list)
+    aside = _frozen(api, marks)
     for container in api.containers(all=True, filters={"label": marks}):
         if not is_aside(name := name_of(container)):
             found[_key(container["Labels"])].append(name)
     for volume in api.volumes(filters={"label": marks})["Volumes"] or []:
         if (key := _key(volume["Labels"])) not in aside:
             found.setdefault(key, [])
-    return dict(found)
+    return found
 
 
-def _frozen(api: docker.APIClient, marks: list[str]) -> dict[tuple[str, str, int], list[str]]:
-    """Names of containers that were set aside, by host, task and fence."""
-    found: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
+def _frozen(api: docker.APIClient, marks: list[str]) -> _Names:
+    """Of those that were set aside."""
+    found: _Names = defaultdict(list)
     for container in api.containers(all=True, filters={"label": marks}):
         if is_aside(name := name_of(container)):
-            labels = container["Labels"]
-            found[labels["errand.host"], *_key(labels)].append(name)
-    return dict(found)
+            found[_key(container["Labels"])].append(name)
+    return found
 
 
-def _key(labels: dict[str, Any]) -> tuple[str, int]:
-    return labels["errand.task"], int(labels["errand.fence"])
+def _key(labels: dict[str, Any]) -> tuple[str, str, int]:
+    return labels["errand.host"], labels["errand.task"], int(labels["errand.fence"])

@@ -24,7 +24,7 @@ from bot.states import TaskState
 from bot.store import audit, outbox, tasks
 from bot.store.engine import Store
 from integrations.localforge.forge import LocalForge
-from runner.identity import DataDirTakenError, sole_worker
+from runner.identity import DataDirTakenError, host_name, sole_worker
 from tests.support.git_server import run_git
 from tests.support.store import NOW, a_message, a_task, sqlite_template
 
@@ -56,6 +56,7 @@ async def store(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[Store]:
     (place / f"transcripts/{TASK.id}-1.jsonl.gz").write_bytes(gzip.compress(b"{}\n"))
     (place / "worker.token").write_text("t")
     (place / "vault.key").write_text("k")
+    (place / "host").write_text("here-1a2b3c")
     (place / "valkey").mkdir()
     (place / "mirrors").mkdir()
     yield store
@@ -87,6 +88,7 @@ async def test_what_was_there_is_there_again(tmp_path: Path, backup: Path) -> No
     assert gzip.decompress((new / f"transcripts/{TASK.id}-1.jsonl.gz").read_bytes()) == b"{}\n"
     assert (new / "worker.token").read_text() == "t"
     assert (new / "vault.key").read_text() == "k"
+    assert host_name(new) == "here-1a2b3c"
     assert (new / "policy.yml").read_text() == "version: 1\n"
     assert not (new / "valkey").exists()
     assert run_git(new / "forge/acme/web.git", "show", "HEAD:README.md") == b"hello"
@@ -134,6 +136,13 @@ async def test_after_a_restore_what_waits_is_looked_for_before_it_is_said(
     assert row.first_claim_at == NOW
     assert row.claim_until is not None
     assert row.first_claim_at < row.claim_until - timedelta(seconds=30)
+
+
+async def test_a_host_that_has_a_name_keeps_it(tmp_path: Path, backup: Path) -> None:
+    name = host_name(tmp_path / "new")
+    store = await restored(tmp_path, backup)
+    await store.close()
+    assert host_name(tmp_path / "new") == name
 
 
 @pytest.mark.parametrize("there", ["errand.db", "errand.db-wal", "forge/x", "worker.token"])

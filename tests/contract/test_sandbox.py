@@ -224,6 +224,7 @@ async def test_leftovers_are_found_by_installation_and_host_and_discarded_twice(
     ]
     assert await rig.backend.leftovers(installation="another", host="here") == []
     assert await rig.backend.leftovers(installation=rig.installation, host="there") == []
+    assert await rig.backend.leftovers(installation=rig.installation) == found
     for left in [*found, *found]:
         await rig.backend.discard(left)
     assert await rig.backend.leftovers(installation=rig.installation, host="here") == []

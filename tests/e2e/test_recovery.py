@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
+from functools import partial
 
 import docker
 import pytest
@@ -161,3 +162,47 @@ async def test_what_a_restored_database_does_not_know_is_set_aside(
     assert "errand aside remove" in told
     assert team.errand.cli("aside", "remove", "all").returncode == 0
     await team.errand.cleaned_up()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "without-a-name"])
+async def test_what_ran_when_the_data_were_lost_is_found_by_who_restores_them(
+    team: Team, *, named: bool
+) -> None:
+    """Nothing is left of the data directory but a copy; older copies do not hold the host's name."""
+    await until(partial(_has_a_name, team), seconds=60, what="`errand work` has begun")
+    backup = str(team.errand.root / "b.tar.gz")
+    assert team.errand.cli("backup", backup).returncode == 0
+    await team.mention(SLOW)
+    await begun(team)
+    [task] = await team.errand.tasks()
+    agent = team.errand.containers(role="agent")
+    for name in ("work", "serve"):
+        team.errand.kill(name, by=signal.SIGTERM)
+    team.errand.data.rename(team.errand.root / "lost")
+    done = team.errand.cli("restore", backup)
+    assert done.returncode == 0, done.stderr
+    if not named:
+        (team.errand.data / "host").unlink()
+    await team.errand.up()
+    told = await until(
+        partial(_told_by_doctor, team, f"{task.id}:1"), seconds=60, what="doctor names the run"
+    )
+    assert team.errand.containers(role="agent") == agent
+    if not named:
+        assert "their `errand work` is not there" in told
+        return
+    assert "errand aside remove" in told
+    assert f"aside-errand-{task.id}-1-agent" in team.errand.cli("aside", "list").stdout
+    with contextlib.closing(docker.from_env()) as client:
+        assert client.api.inspect_container(agent[0])["State"]["Paused"]
+    assert team.errand.cli("aside", "remove", "all").returncode == 0
+    await team.errand.cleaned_up()
+
+
+async def _has_a_name(team: Team) -> bool:
+    return (team.errand.data / "host").exists()
+
+
+async def _told_by_doctor(team: Team, run: str) -> str | None:
+    told = team.errand.cli("doctor", "work").stdout
+    return told if run in told else None
