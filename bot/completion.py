@@ -1,6 +1,7 @@
 """Asks channels for what their deliveries left out, before anything is decided."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.store import inbox
 from bot.store.engine import Store
-from bot.store.errors import StoreError
+from bot.store.errors import StoreError, StoreUnavailableError
 from bot.store.rows import InboxRow
 from integrations.channel import Channel, Inbound
 from integrations.errors import AuthError, IntegrationError, RateLimitedError, RejectedError
@@ -30,8 +31,6 @@ SWEEP_SECONDS = 1.0
 """What another `serve` was told of is seen no later."""
 BATCH = 20
 """About so many calls at once of one channel: one that hangs has no more, and the others have theirs."""
-EARLIER = 10_000
-"""So far back it is looked for what holds others up: rows in trouble, and damaged ones behind them."""
 CALL_SECONDS = 10.0
 PAUSES = (1.0, 3.0, 10.0)
 """Between tries. After the last one it goes on without: late is worse than incomplete."""
@@ -120,13 +119,19 @@ class Completer:
 
     async def _completed(self, row: InboxRow) -> Inbound | None:
         """None if it is to be tried again later."""
+        trouble: Exception
         tries = self._troubles[row.id].tries if row.id in self._troubles else 0
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 return await self._with_suggestion(await self._asked(row.inbound))
+        except StoreUnavailableError:
+            raise
         except (IntegrationError, TimeoutError) as error:
             trouble = error
             log.warning("completion_failed", inbox=row.id, tries=tries + 1, error=repr(error))
+        except Exception as error:  # whatever it was: the others' calls go on
+            trouble = error
+            log.exception("completion_broke", inbox=row.id, tries=tries + 1)
         if tries >= _most(trouble):
             return row.inbound.model_copy(update={"partial": False})
         self._troubles[row.id] = _Trouble(tries + 1, self.now() + _pause(tries, trouble))
@@ -167,20 +172,20 @@ async def complete_ones(conn: AsyncConnection, *, limit: int) -> list[InboxRow]:
 
     `ValidationError` as for `inbox.new`.
     """
-    held = {row.inbound.conversation.key for row in await inbox.raw(conn, limit=EARLIER)}
-    after = 0
-    while True:
-        found = await inbox.new(conn, limit=limit, after=after)
-        rows = [row for row in found if row.inbound.conversation.key not in held]
-        if rows or len(found) < limit:
+    found = await inbox.new(conn, limit=limit)
+    first = await inbox.held_up(conn) if found else {}
+    while found:
+        rows = [row for row in found if row.id < first.get(row.inbound.conversation.key, math.inf)]
+        if rows:
             return rows
-        after = found[-1].id
+        found = await inbox.new(conn, limit=limit, after=found[-1].id)
+    return []
 
 
 async def bury_unreadable(store: Store, *, raw: bool) -> int:
     """Rows of another version, or damaged: nobody can be told, and nobody waits for them. How many it were."""
     async with store.begin() as tx:
-        found = await inbox.unreadable(tx, limit=EARLIER, raw=raw)
+        found = await inbox.unreadable(tx, raw=raw)
         for row_id in found:
             await inbox.finish(tx, row_id, state="dead")
     log.error("deliveries_unreadable", inbox=found)

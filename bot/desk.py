@@ -27,10 +27,10 @@ from bot.record import record
 from bot.said import status_text
 from bot.standing import note_back, note_removed
 from bot.starts import Asked, Starts, question_key
-from bot.states import IN_SANDBOX, LIVE, TERMINAL, IllegalMoveError, TaskState
+from bot.states import IN_SANDBOX, LIVE, TERMINAL, TaskState
 from bot.store import commands, cursors, inbox, tasks
 from bot.store.engine import Store
-from bot.store.errors import StoreError, StoreRefusedError
+from bot.store.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from bot.store.rows import CommandRow, InboxRow, TaskRow
 from bot.tasks import stop_task
 from integrations.channel import Inbound
@@ -112,7 +112,9 @@ class Desk:
                 await inbox.finish(tx, row.id, state=outcome)
                 task = await tasks.for_conversation(tx, row.inbound.conversation)
             self.dealt.with_delivery(row, task, outcome=outcome, now=self.now())
-        except (StoreRefusedError, IllegalMoveError, ValueError, LookupError) as error:
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # whatever it was: one delivery holds up no other
             log.exception("delivery_failed", inbox=row.id)
             await self._failed(row, error)
 

@@ -18,7 +18,7 @@ from bot.said import introduce, say
 from bot.standing import Standing, destination_of
 from bot.store import outbox, tasks
 from bot.store.engine import Store
-from bot.store.errors import StoreError
+from bot.store.errors import StoreError, StoreUnavailableError
 from bot.store.outbox import Destination
 from bot.store.rows import OutboxRow
 from integrations.channel import Channel, Conversation, Mark, Notice, Opening, Reply
@@ -151,13 +151,21 @@ class Outbox:
         except RejectedError as error:
             await self._dead(row, error)
             await self.standing.accepted(destination)  # it was the message that was refused
-        except (ValueError, LookupError) as error:  # a payload of another version
-            await self._dead(row, error)
-        except (IntegrationError, TimeoutError) as error:
-            await self._later(row, error)
+        except Exception as error:  # noqa: BLE001  whatever it was, the others' calls go on
+            await self._failed(row, error)
         else:
             await self._sent(row, remote_id)
             await self.standing.accepted(destination)
+
+    async def _failed(self, row: OutboxRow, error: Exception) -> None:
+        if isinstance(error, StoreUnavailableError):
+            raise error
+        if isinstance(error, ValueError | LookupError):  # a payload of another version
+            await self._dead(row, error)
+            return
+        if not isinstance(error, IntegrationError | TimeoutError):
+            log.error("message_broke", outbox=row.id, tries=row.tries, exc_info=error)
+        await self._later(row, error)
 
     async def _later(self, row: OutboxRow, error: Exception) -> None:
         if row.tries >= MAX_TRIES:

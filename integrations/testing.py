@@ -18,7 +18,7 @@ from integrations.channel import (
     Reply,
     Suggestion,
 )
-from integrations.errors import IntegrationError, RejectedError
+from integrations.errors import RejectedError
 
 R = TypeVar("R", bound=Reply)
 
@@ -40,7 +40,7 @@ class Posted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fault:
-    error: IntegrationError
+    error: Exception
     after: bool
 
 
@@ -76,7 +76,7 @@ class FakeChannel:
     _inbound: asyncio.Queue[Inbound] = field(default_factory=asyncio.Queue)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def fail(self, error: IntegrationError, *, after: bool = False, times: int = 1) -> None:
+    def fail(self, error: Exception, *, after: bool = False, times: int = 1) -> None:
         """Let the next calls of anything but names raise; `after` they have taken effect."""
         self._faults.extend(_Fault(error=error, after=after) for _ in range(times))
 

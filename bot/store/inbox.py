@@ -1,6 +1,7 @@
 """What channels delivered, each utterance once."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from bot.store.rows import InboxRow
 from bot.store.tables import NEW, RAW
 from bot.store.tables import inbox as table
 from bot.store.writing import insert_new, insert_new_many
-from integrations.channel import Inbound
+from integrations.channel import Conversation, Inbound
 
 DEALT_WITH = frozenset({"done", "ignored", "dead"})
 
@@ -48,10 +49,25 @@ async def new(conn: AsyncConnection, *, limit: int, after: int = 0) -> list[Inbo
     return [InboxRow.model_validate(row) for row in rows]
 
 
-async def unreadable(conn: AsyncConnection, *, limit: int, raw: bool = False) -> list[int]:
+async def unreadable(conn: AsyncConnection, *, raw: bool = False) -> list[int]:
     """Of what `new` (or `raw`) would read, the ids of rows that it can't: damaged, or of another version."""
-    rows = await _in_state(conn, RAW if raw else NEW, limit)
+    rows = await _in_state(conn, RAW if raw else NEW, None)
     return [int(row["id"]) for row in rows if not _readable(row)]
+
+
+async def held_up(conn: AsyncConnection) -> dict[str, int]:
+    """Conversations that wait for a delivery to be completed, by key, and its id: what came before it does not wait.
+
+    What can't be read holds up nobody.
+    """
+    query = (
+        select(table.c.id, table.c.inbound).where(table.c.state == RAW).order_by(table.c.id.desc())
+    )
+    first = {}
+    for row_id, inbound in (await conn.execute(query)).all():
+        with suppress(ValidationError, LookupError, TypeError):
+            first[Conversation.model_validate(inbound["conversation"]).key] = int(row_id)
+    return first
 
 
 async def raw(
@@ -94,7 +110,7 @@ async def fail(tx: AsyncConnection, row_id: int, *, error: str) -> int:
 
 
 async def _in_state(
-    conn: AsyncConnection, state: ColumnElement[str], limit: int, *which: ColumnElement[bool]
+    conn: AsyncConnection, state: ColumnElement[str], limit: int | None, *which: ColumnElement[bool]
 ) -> list[dict[str, Any]]:
     columns = (table.c[name] for name in InboxRow.model_fields)
     query = select(*columns).where(table.c.state == state, *which).order_by(table.c.id)

@@ -1,6 +1,7 @@
 """What was said reaches its conversation: once, in order, however the channel behaves."""
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -74,6 +75,45 @@ async def test_messages_of_a_conversation_come_in_order(office: Office) -> None:
     for word in words:
         await tell(office, word)
     assert await office.notices() == words
+
+
+@dataclass(slots=True)
+class BrokenChannel(FakeChannel):
+    """One with a bug that only some messages meet; the others wait for `going_on`."""
+
+    going_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @override
+    async def post(self, conversation: Conversation, reply: Reply, *, key: str) -> str:
+        if reply == Notice(text="strange"):
+            self.calls.append("broke")
+            raise AttributeError("a bug")
+        self.calls.append("waits")
+        await self.going_on.wait()
+        return await super(BrokenChannel, self).post(conversation, reply, key=key)
+
+
+async def test_a_message_that_breaks_cancels_no_other(office: Office) -> None:
+    office.channel = channel = BrokenChannel()
+    await tell(office, "fine")
+    await tell(office, "strange", to=THERE)
+    async with asyncio.TaskGroup() as group:
+        sending = group.create_task(office.outbox.run())
+        await until(lambda: {"waits", "broke"} <= set(channel.calls))
+        channel.going_on.set()
+        await until(lambda: channel.replies() == [Notice(text="fine")])
+        sending.cancel()
+    assert channel.calls.count("waits") == 1
+
+
+async def test_a_message_that_breaks_is_dead_in_the_end(office: Office) -> None:
+    office.channel.fail(AttributeError("a bug"), times=2)
+    await tell(office, "strange")
+    await office.send()
+    assert await states(office) == ["pending"]
+    await tried(office, MAX_TRIES - 1)
+    await keep_sending(office, times=1)
+    assert await states(office) == ["dead"]
 
 
 async def test_a_message_that_was_posted_without_an_answer_is_found_again(office: Office) -> None:

@@ -18,6 +18,7 @@ from integrations.errors import RateLimitedError, RejectedError, UnavailableErro
 from integrations.testing import FakeChannel
 from policies.model import Policy
 from tests.contract.flow.office import HERE, Office, complete_due
+from tests.support import installation
 from tests.support.builders import POLICY, a_conversation
 from tests.support.site import until
 
@@ -135,6 +136,55 @@ async def test_a_damaged_row_behind_many_in_trouble_is_buried(office: Office) ->
     await complete_due(completer)
     async with office.store.read() as conn:
         assert len(await inbox.raw(conn, limit=100)) == BATCH
+
+
+async def test_a_damaged_row_that_waits_for_completion_holds_up_nobody(office: Office) -> None:
+    await office.intake.receive(partial(office, 0))
+    async with office.store.begin() as tx:
+        await tx.execute(text("UPDATE inbox SET inbound = '{}'"))
+    await office.hear("acme/web fix it", thread="77.0")
+    assert len(await office.tasks()) == 1
+
+
+async def test_what_came_before_what_waits_for_completion_does_not_wait(office: Office) -> None:
+    await office.intake.receive(office.inbound("acme/web fix it", thread="0.0"))
+    await office.intake.receive(partial(office, 0))
+    await office.desk.work_off()
+    assert len(await office.tasks()) == 1
+
+
+class BrokenChannel(FakeChannel):
+    """A channel with a bug that only some deliveries meet; to the others it never answers."""
+
+    @override
+    async def complete(self, inbound: Inbound) -> Inbound:
+        self.calls.append("complete")
+        if inbound.conversation.thread == "0.0":
+            raise AttributeError("a bug")
+        await asyncio.Event().wait()
+        return inbound
+
+
+async def test_what_breaks_cancels_no_call_and_goes_on_without(office: Office) -> None:
+    office.channel = channel = BrokenChannel()
+    await office.intake.receive(partial(office, 1))
+    await office.intake.receive(partial(office, 0))
+    async with asyncio.TaskGroup() as group:
+        completing = group.create_task(office.completer.run())
+
+        async def called(times: int) -> None:
+            await until(lambda: len(channel.calls) == times)
+
+        await called(2)
+        for n, pause in enumerate(PAUSES):
+            office.clock.forward(pause)
+            await called(3 + n)
+
+        async def is_whole() -> bool:
+            return sorted(await office.inbox_states()) == ["new", "raw"]
+
+        await installation.until(is_whole, seconds=30, what="it goes on as far as it goes")
+        completing.cancel()
 
 
 class HangingChannel(FakeChannel):
