@@ -1,10 +1,15 @@
 """Deliveries that can't be dealt with: each is given up, is said, and holds up nobody."""
 
+from dataclasses import fields
+
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
-from bot.desk import MAX_TRIES
+from bot.desk import MAX_TRIES, Desk
 from bot.store import cursors
+from integrations.channel import Inbound
 from tests.contract.flow.office import HERE, Office
 
 GOOD = "acme/web fix it"
@@ -63,3 +68,23 @@ async def test_a_row_that_cannot_be_read_any_more_holds_up_nobody(office: Office
 async def test_strange_text_is_no_poison(office: Office, words: str) -> None:
     await office.hear(f"{GOOD} {words}")
     assert await office.inbox_states() == ["done"]
+
+
+class BrokenDesk(Desk):
+    """One with a bug that only some deliveries meet."""
+
+    @override
+    async def handle(self, tx: AsyncConnection, inbound: Inbound) -> bool:
+        if inbound.conversation.thread == "1.0":
+            raise AttributeError("a bug")
+        return await Desk.handle(self, tx, inbound)
+
+
+async def test_a_bug_that_one_delivery_meets_holds_up_no_other(office: Office) -> None:
+    desk = office.desk
+    broken = BrokenDesk(**{part.name: getattr(desk, part.name) for part in fields(desk)})
+    await office.intake.receive(office.inbound(GOOD, thread="1.0"))
+    await office.intake.receive(office.inbound("help", thread="2.0"))
+    for _ in range(MAX_TRIES):
+        await broken.work_off()
+    assert await office.inbox_states() == ["dead", "done"]
