@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 OVERLAP: Final = timedelta(minutes=2)
 """What Linear writes late is still seen; what was seen is known by its key."""
+LONGEST: Final = timedelta(hours=6)
+"""So far back the first question goes, and every later one where nothing is new: the store forgets keys in the end."""
 REMEMBERED: Final = 5000
 
 
@@ -87,7 +89,7 @@ class Polling:
         name = f"{NAME}:cursor:{workspace.organization_id}"
         now = self._now()
         known = await self._notes.get(name)
-        cursor = datetime.fromisoformat(known) if known else now
+        cursor = datetime.fromisoformat(known) if known else _first(workspace, now)
         since, us = cursor - OVERLAP, workspace.installation
         # Newest first by Linear: the oldest is received first.
         sessions = [session async for session in self._new_sessions(us, since)][::-1]
@@ -102,7 +104,7 @@ class Polling:
         # By Linear's clock, not ours: how far they are apart does not matter.
         seen = [session.updated_at for session in sessions]
         seen += [issue.updated_at for issue in issues]
-        await self._notes.put(name, max([cursor, *seen]).isoformat())
+        await self._notes.put(name, max([cursor, now - LONGEST, *seen]).isoformat())
 
     async def _take(self, inbound: Inbound) -> None:
         if inbound.semantic_key in self._seen:
@@ -149,6 +151,11 @@ class Polling:
             if not page.page_info.has_next_page:
                 return
             after = page.page_info.end_cursor
+
+
+def _first(workspace: Workspace, now: datetime) -> datetime:
+    """Since when to look in a workspace that was never asked: what came since it has us is not to be missed."""
+    return max(workspace.installed_at or now, now - LONGEST)
 
 
 def _whole(found: Iterator[Inbound]) -> Iterator[Inbound]:

@@ -41,6 +41,7 @@ class Workspace(BaseModel):
     access_token: str = Field(default="", repr=False)
     refresh_token: str = Field(default="", repr=False)
     expires_at: datetime
+    installed_at: datetime | None = None
     revoked: bool = False
     """An admin has taken the app out: the tokens are gone, the name is kept to say so."""
 
@@ -181,6 +182,7 @@ class Workspaces:
                 **_known_by(who),
                 "mode": self._config.mode,
                 "client_id": self._config.client_id,
+                "installed_at": self._now(),
                 **self._tokens(granted),
             }
         )

@@ -17,6 +17,7 @@ from integrations.errors import (
     MalformedPayloadError,
     RateLimitedError,
     RejectedError,
+    UnavailableError,
 )
 from integrations.notes import Notes
 from integrations.slack.arrivals import Arrivals
@@ -205,8 +206,11 @@ class CatchUp:
             page = await self._paced(client, method, {**asked, "cursor": cursor})
             for raw in page.found:
                 yield raw
-            if not (cursor := page.next):
+            if not page.next:
                 return
+            if page.next == cursor:
+                raise UnavailableError("slack", f"{method} leads nowhere")
+            cursor = page.next
 
     async def _paced(self, client: SlackClient, method: str, asked: Mapping[str, str]) -> Page:
         """As often as we may, and no sooner than Slack says: nobody waits for this."""

@@ -10,7 +10,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from integrations.channel import Standing
-from integrations.errors import RejectedError
+from integrations.errors import RejectedError, UnavailableError
 from integrations.slack.config import SlackConfig
 from integrations.slack.failures import slack_errors
 from integrations.slack.identity import Identity
@@ -19,7 +19,6 @@ from integrations.slack.messages import Message, message_of
 Block = dict[str, object]
 
 PAGE = 200
-MAX_PAGES = 50
 PEOPLE = 5000
 """So many are remembered."""
 REMEMBERED_SECONDS = 900.0
@@ -205,8 +204,9 @@ class SlackClient:
     async def _messages(
         self, method: str, of: Mapping[str, object], *, oldest: float
     ) -> AsyncIterator[Message]:
+        """To the end: what is looked for may be on the last page. Whoever asks limits the time."""
         cursor: str | None = None
-        for _ in range(MAX_PAGES):
+        while True:
             answer = await self._call(
                 method,
                 {
@@ -220,9 +220,11 @@ class SlackClient:
             )
             for raw in answer.get("messages") or ():
                 yield message_of(raw)
-            cursor = (answer.get("response_metadata") or {}).get("next_cursor")
+            before, cursor = cursor, (answer.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 return
+            if cursor == before:
+                raise UnavailableError("slack", f"{method} leads nowhere")
 
     async def _call(self, method: str, data: dict[str, object]) -> AsyncSlackResponse:
         """A method by its name, with a form as its body: the SDK's own wrappers put some into the query."""

@@ -23,9 +23,11 @@ OPENED_WITHIN = timedelta(days=1)
 """How far back an opening that may have been posted is looked for."""
 CLOSED = frozenset(
     {
+        "access_denied",
         "cant_post_message",
         "channel_not_found",
         "is_archived",
+        "no_permission",
         "not_in_channel",
         "restricted_action",
         "restricted_action_read_only_channel",

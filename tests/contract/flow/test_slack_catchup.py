@@ -220,6 +220,17 @@ async def test_pages_of_fifteen_are_read_to_their_end(missed: Missed) -> None:
     assert [one.text for one in await missed.stored()] == [f"fix {n}" for n in range(40)]
 
 
+async def test_history_that_leads_nowhere_is_given_up_and_read_again(missed: Missed) -> None:
+    missed.say("C0WEB", FIX)
+    body = '{"ok": true, "messages": [], "response_metadata": {"next_cursor": "2"}}'
+    missed.api.fail("conversations.history", Fault(body=body), times=2)
+    catching_up, before = missed.started(), dict(missed.notes.kept)
+    await catching_up.round()
+    assert (await missed.stored(), missed.notes.kept) == ([], before)
+    await catching_up.round()
+    assert len(await missed.stored()) == 1
+
+
 async def test_a_place_that_fails_is_asked_again_and_holds_up_no_other(missed: Missed) -> None:
     missed.say("C0API", FIX)
     missed.say("C0WEB", FIX)

@@ -64,6 +64,28 @@ async def test_linear_is_left_alone_for_as_long_as_it_asks(
     assert await asking.round() == 0
 
 
+async def test_what_came_between_the_installation_and_the_first_question_is_found(
+    site: Site,
+) -> None:
+    await site.delegated()
+    site.clock.ahead = timedelta(hours=1)
+    await site.channel.polling(site.receive).round()
+    assert len(site.inbounds) == 1
+
+
+async def test_what_the_store_has_forgotten_is_not_found_again(
+    site: Site, asking: Polling, linear: LinearApi
+) -> None:
+    """Where nothing else is said, the question moves on all the same, before keys are thrown away."""
+    await site.delegated()
+    await asking.round()
+    site.clock.ahead = timedelta(hours=12)
+    await asking.round()
+    async with site_for(linear, notes=site.notes) as other:
+        await other.channel.polling(other.receive).round()
+    assert other.inbounds == []
+
+
 async def test_what_was_found_is_not_found_again(
     site: Site, asking: Polling, linear: LinearApi
 ) -> None:

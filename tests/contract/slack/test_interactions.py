@@ -189,8 +189,9 @@ async def test_a_command_is_stored_and_a_message_is_posted_for_it(site: Site) ->
     assert first.link
 
 
-async def test_where_the_bot_cannot_speak_it_answers_directly(site: Site) -> None:
-    site.api.closed["C0WEB"] = "not_in_channel"
+@pytest.mark.parametrize("code", ["not_in_channel", "no_permission", "access_denied"])
+async def test_where_the_bot_cannot_speak_it_answers_directly(site: Site, code: str) -> None:
+    site.api.closed["C0WEB"] = code
     await site.line.command(command("acme/web fix it"))
     asked = await site.completed(site.stored[0])
 

@@ -157,12 +157,22 @@ async def test_a_post_whose_answer_was_lost_is_sent_once_and_found(
 async def test_a_message_is_found_on_a_later_page(
     api: SlackApi, channel: SlackChannel, conversation: Conversation
 ) -> None:
-    api.page_size = 2
-    for n in range(5):
+    api.page_size = 1
+    for n in range(60):
         api.say("C0WEB", f"chatter {n}", thread=conversation.thread, user="U0LEE")
     posted = await channel.post(conversation, HELLO, key="k")
 
     assert await channel.find(conversation, key="k", since=SINCE) == posted
+
+
+async def test_a_thread_that_leads_nowhere_is_not_followed_for_ever(
+    api: SlackApi, channel: SlackChannel, conversation: Conversation
+) -> None:
+    body = '{"ok": true, "messages": [], "response_metadata": {"next_cursor": "2"}}'
+    api.fail("conversations.replies", Fault(body=body), times=1000)
+
+    with pytest.raises(UnavailableError, match="leads nowhere"):
+        await channel.find(conversation, key="k", since=SINCE)
 
 
 async def test_another_bot_with_our_key_is_not_us(
