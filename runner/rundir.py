@@ -79,11 +79,17 @@ class RunDir:
     def set_aside(self) -> None:
         """Move it to where no worker looks for runs. Safe twice."""
         target = self.path.parent.with_name(ASIDE) / self.path.name
-        if self.path.exists():
+        if target.exists() and self._is_bare():
+            self.remove()
+        elif self.path.exists():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.rmtree(target, ignore_errors=True)
             self.path.replace(target)
             (target / ASIDE).unlink(missing_ok=True)  # whoever puts it back, wants it gone on with
+
+    def _is_bare(self) -> bool:
+        """Nothing is there but the mark: the rest was moved before."""
+        return self.is_kept_aside() and len(list(self.path.iterdir())) == 1
 
     def remove(self) -> None:
         """Safe twice."""

@@ -115,6 +115,9 @@ class LiveRun:
         """False leaves it to the next sweep, as `_try_to_remove_sandbox`."""
         try:
             for leftover in await self._leftovers():
+                if not leftover.containers:
+                    await self._station.backend.discard(leftover)
+                    continue
                 self._files.keep_aside()
                 await self._station.backend.set_aside(leftover)
                 self._station.meter.set_aside()

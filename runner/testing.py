@@ -133,6 +133,8 @@ class MemoryBackend:
         """Docker does not answer; its containers live on. Change it with `go_away` and `come_back`."""
         self.frozen: set[RunKey] = set()
         """Those that were set aside."""
+        self.changed: set[RunKey] = set()
+        """Those that run, and are not as they were made any more."""
         self._trios: dict[RunKey, _Trio] = {}
 
     def open(self, spec: SandboxSpec) -> "MemorySandbox":
@@ -228,12 +230,8 @@ class MemoryBackend:
             raise SandboxStartError(f"there is no image {spec.image}")
         self.create(spec)
         trio = self._trios[spec.run]
-        if trio.spec != spec:
-            said = f"run {spec.run} is there with another specification"
-            if any(made.running or made.status is not None for made in trio.containers.values()):
-                raise SandboxDiffersError(said)
-            self.lose(spec.run)
-            raise SandboxStartError(said)
+        if spec.run in self.changed:
+            raise SandboxDiffersError(f"run {spec.run} is not as it was made")
         for role in ROLES:
             trio.containers[role].start()
 

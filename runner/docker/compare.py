@@ -15,11 +15,11 @@ _SHOWN: Final = 100
 def adopted_mismatches(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
     """As `mismatches`, of a container that was there already.
 
-    What another version made, need only be as that one made it, and closed where every version's is.
+    What was made otherwise, by another version or settings, need only be as it was made, and closed where every one is.
     """
-    labels = inspect["Config"]["Labels"] or {}
-    if labels.get("errand.version") == wanted.body["Labels"]["errand.version"]:
-        return mismatches(inspect, _from_its_image(inspect, wanted))
+    labels, asked = inspect["Config"]["Labels"] or {}, _from_its_image(inspect, wanted)
+    if labels.get(MADE) == asked.body["Labels"][MADE]:
+        return mismatches(inspect, asked)
     return exposures(inspect, wanted) + _changes(inspect, labels, wanted)
 
 

@@ -34,17 +34,17 @@ def make_volume(api: docker.APIClient, body: Mapping[str, Any]) -> None:
     """Create it, or find it as it must be."""
     # A volume of that name is given back as it is, with whatever options.
     found = api.create_volume(**body)
-    if found.get("Options") != body["driver_opts"] and not _of_another_version(found, body):
-        raise SandboxStartError(f"volume {body['name']} is there with other options: remove it")
+    if found.get("Options") != body["driver_opts"] and not _made_otherwise(found, body):
+        raise SandboxDiffersError(f"volume {body['name']} is there with other options")
 
 
-def _of_another_version(found: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
-    """This run's volume, in memory as every version's, though it may be of another size."""
+def _made_otherwise(found: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """By another version: this run's volume, and in memory as every one, though it may be of another size."""
     have, want = found.get("Labels") or {}, body["labels"]
     differ = {label for label in want if have.get(label) != want[label]}
     options = found.get("Options") or {}
     return (
-        differ == {"errand.version"}
+        differ <= {"errand.version"}
         and (options.get("type"), options.get("device")) == ("tmpfs", "tmpfs")
         and {"nosuid", "nodev", "noexec"} <= set(str(options.get("o")).split(","))
     )

@@ -82,9 +82,13 @@ def _mount_exposures(inspect: Mapping[str, Any], wanted: Wanted) -> list[str]:
     """The run's own volumes, and of the host what this version gives it, too, to read."""
     of_run = wanted.name.removesuffix(wanted.role)
     sources = {m["Source"] for m in wanted.body["HostConfig"]["Mounts"] if m["Type"] == "bind"}
+    # Docker Desktop tells sources as its virtual machine knows them; as they were asked for they stand here.
+    asked = {m["Target"]: m["Source"] for m in inspect["HostConfig"].get("Mounts") or []}
     found = []
     for mount in inspect.get("Mounts") or []:
         kind, source = mount["Type"], str(mount.get("Source"))
+        if kind == "bind":
+            source = asked.get(mount["Destination"], source)
         ours = (
             kind == "tmpfs"
             or (kind == "volume" and str(mount.get("Name")).startswith(of_run))

@@ -1,6 +1,7 @@
 """What containers may ask of the kernel: `seccomp.json`, as Docker takes it."""
 
 import functools
+import hashlib
 import json
 from importlib import resources
 
@@ -10,6 +11,11 @@ def profile() -> str:
     """In one line, without the comments; the same text for the same file, so that it can be compared."""
     text = resources.files("runner.docker").joinpath("seccomp.json").read_text(encoding="utf-8")
     return json.dumps(_bare(json.loads(text)), separators=(",", ":"))
+
+
+def digest() -> str:
+    """Of the profile, in a few letters."""
+    return hashlib.sha256(profile().encode()).hexdigest()[:12]
 
 
 def _bare(value: object) -> object:

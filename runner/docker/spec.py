@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from runner.docker.seccomp import profile
+from runner.docker.seccomp import digest, profile
 from runner.errors import SandboxStartError
 from runner.inside.trust import DIRECTORY as TRUST_DIRECTORY
 from runner.inside.trust import TRUST_ENV
@@ -63,6 +63,7 @@ _MIB: Final = 1024 * 1024
 _LOG_SIZE: Final = "256m"
 MADE: Final = "errand.made"
 """The label that holds a container's body as it was made, for versions to come."""
+PROFILE: Final = "errand.seccomp"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # Engines differ in what they hide by themselves.
 _MASKED: Final = (
@@ -274,7 +275,7 @@ def _wanted(
         "User": user,
         "Env": [f"{name}={value}" for name, value in environment.items()],
         "WorkingDir": "/",
-        "Labels": labels(spec, role=role, version=version),
+        "Labels": {**labels(spec, role=role, version=version), PROFILE: digest()},
         "OpenStdin": True,
         "StdinOnce": False,
         "Tty": False,
@@ -288,7 +289,7 @@ def _wanted(
 
 
 def with_made(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body, and in a label what it is, but for the long profile of system calls."""
+    """The body, and in a label what it is; the long profile of system calls has a label of its own."""
     marks = {name: mark for name, mark in body["Labels"].items() if name != MADE}
     host = {name: value for name, value in body["HostConfig"].items() if name != "SecurityOpt"}
     kept = {**body, "Labels": marks, "HostConfig": host}

@@ -31,6 +31,17 @@ def test_removing_is_safe_twice(tmp_path: Path) -> None:
     assert known_runs(tmp_path) == set()
 
 
+def test_what_is_set_aside_twice_is_kept(tmp_path: Path) -> None:
+    files = RunDir(tmp_path / "runs", RUN)
+    files.write("ending", Finished(outcome="done"))
+    for _ in range(2):
+        files.keep_aside()
+        files.set_aside()
+    kept = tmp_path / "aside" / files.path.name
+    assert [path.name for path in kept.iterdir()] == ["ending.json"]
+    assert not files.path.exists()
+
+
 def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
     files = RunDir(tmp_path, RUN)
     with files.create("transcript") as file:

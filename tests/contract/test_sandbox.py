@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import SandboxDiffersError, SandboxLostError, SandboxStartError
+from runner.errors import SandboxLostError, SandboxStartError
 from runner.sandbox import Role, Sandbox
 from tests.support.docker_host import IMAGE_SECONDS, default_image, docker_backend, make_mirror
 from tests.support.sandboxes import (
@@ -93,11 +93,10 @@ async def test_ensure_starts_no_container_that_has_ended(rig: Rig) -> None:
     assert await whole(sandbox, "agent") == before
 
 
-async def test_a_sandbox_of_another_specification_is_refused_and_kept(rig: Rig) -> None:
+async def test_a_sandbox_of_other_limits_is_adopted_as_it_was_made(rig: Rig) -> None:
     sandbox = rig.backend.open(rig.spec(task="one", memory_mib=256))
     await sandbox.ensure()
-    with pytest.raises(SandboxDiffersError):
-        await rig.backend.open(rig.spec(task="one", memory_mib=512)).ensure()
+    await rig.backend.open(rig.spec(task="one", memory_mib=512)).ensure()
     assert [await sandbox.exit_status(role) for role in ROLES] == [None, None, None]
 
 

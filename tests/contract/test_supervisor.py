@@ -31,6 +31,7 @@ from runner.protocol import (
     Traffic,
 )
 from runner.rundir import RunDir
+from runner.sandbox import SandboxSpec
 from runner.station import Pace
 from runner.supervisor import LiveRun
 from runner.testing import EPOCH, End
@@ -236,8 +237,9 @@ async def test_a_sandbox_that_is_not_as_it_must_be_is_set_aside_and_its_run_fail
     site: Site,
 ) -> None:
     await at_work(site)
+    site.backend.changed.add(RUN)
     with capture_logs() as said:
-        await followed(site, site.live(RUN, runtime="runsc"))
+        await followed(site, site.live(RUN))
     assert [entry["run"] for entry in said if entry["event"] == "sandbox_set_aside"] == [str(RUN)]
     assert (site.finished().outcome, site.finished().infrastructure) == ("failed", True)
     assert site.finished().reason.startswith("The sandbox was set aside: ")
@@ -266,6 +268,24 @@ async def test_what_is_to_be_set_aside_is_not_removed_if_the_run_becomes_stale(s
     await site.tell(RUN.task, fence=2)
     await followed(site, site.live(RUN))
     await is_kept_aside(site)
+
+
+async def test_what_was_kept_aside_outlives_what_is_left_of_its_sandbox(site: Site) -> None:
+    """Somebody has ended the containers by hand: of the sandbox only volumes are left."""
+    await at_work(site)
+    files = RunDir(site.root / "h1" / "runs", RUN)
+    files.keep_aside()
+    files.set_aside()
+    site.backend.lose(RUN)
+    spec = SandboxSpec(
+        installation="test", host="h1", run=RUN, image="errand/agent:1", mirror=site.root,
+        limits=RunLimits(),
+    )  # fmt: skip
+    site.backend.create(spec, roles=())
+    await site.live(RUN).set_aside()
+    assert await site.backend.aside(installation="test") == []
+    assert (site.root / "h1" / "aside" / f"{RUN.task}-1" / "transcript").exists()
+    await nothing_is_left(site)
 
 
 class NotedLeases(Leases):

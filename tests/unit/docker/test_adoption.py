@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from runner.docker import spec as specs
 from runner.docker.compare import adopted_mismatches
 from runner.docker.exposure import exposures
-from runner.docker.spec import MADE, ROLES, Wanted, with_made
+from runner.docker.spec import MADE, PROFILE, ROLES, Wanted, with_made
 from runner.sandbox import Role
-from tests.unit.docker.test_spec import as_inspected, wanted
+from tests.unit.docker.test_spec import SPEC, as_inspected, wanted
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -32,20 +33,20 @@ def inspected(role: Role) -> dict[str, Any]:
     return found
 
 
-def of_earlier_version(role: Role) -> Wanted:
+def of_earlier_version(role: Role, *, version: str = "of-last-month") -> Wanted:
     """One whose containers had more memory, another variable, a smaller tmpfs and no limit of files."""
     body: dict[str, Any] = json.loads(json.dumps(wanted(role).body))
     host, labels = body["HostConfig"], body["Labels"]
     del labels[MADE], host["Ulimits"]
-    labels |= {"errand.version": "of-last-month", "errand.another": "label"}
+    labels |= {"errand.version": version, "errand.another": "label"}
     host["Memory"] = host["MemorySwap"] = 2 * host["Memory"]
     host["Tmpfs"] = {"/tmp": "rw,nosuid,nodev,size=1m"}  # noqa: S108 - in the container
     body["Env"].append("ANOTHER=variable")
     return replace(wanted(role), body=with_made(body))
 
 
-def made_by_earlier_version(role: Role) -> dict[str, Any]:
-    found = as_inspected(of_earlier_version(role))
+def made_by_earlier_version(role: Role, *, version: str = "of-last-month") -> dict[str, Any]:
+    found = as_inspected(of_earlier_version(role, version=version))
     return found | {"Mounts": inspected(role)["Mounts"]}
 
 
@@ -64,6 +65,32 @@ def test_what_a_version_made_that_wrote_nothing_down_is_no_mismatch(role: Role) 
     found = made_by_earlier_version(role)
     del found["Config"]["Labels"][MADE]
     assert adopted_mismatches(found, wanted(role)) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_this_version_made_of_other_sources_is_no_mismatch(role: Role) -> None:
+    """The version is that of the images' code: it may stay the same where specifications change."""
+    found = made_by_earlier_version(role, version="v")
+    assert adopted_mismatches(found, wanted(role)) == []
+    del found["Config"]["Labels"][MADE]
+    assert adopted_mismatches(found, wanted(role)) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_another_profile_of_system_calls_is_no_mismatch(role: Role) -> None:
+    body: dict[str, Any] = json.loads(json.dumps(wanted(role).body))
+    body["Labels"][PROFILE] = "of-last-month"
+    body["HostConfig"]["SecurityOpt"][1] = 'seccomp={"defaultAction":"SCMP_ACT_ERRNO"}'
+    found = as_inspected(replace(wanted(role), body=with_made(body)))
+    assert adopted_mismatches(found | {"Mounts": inspected(role)["Mounts"]}, wanted(role)) == []
+
+
+def test_an_agent_under_a_stricter_runtime_is_no_mismatch() -> None:
+    stricter = specs.agent(
+        SPEC.model_copy(update={"runtime": "runsc"}), version="v", acceptor_id="acceptor-id"
+    )
+    found = as_inspected(stricter) | {"Mounts": inspected("agent")["Mounts"]}
+    assert adopted_mismatches(found, wanted("agent")) == []
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -8,7 +8,7 @@ import pytest
 
 from runner.docker import spec as specs
 from runner.docker.compare import mismatches
-from runner.docker.seccomp import profile
+from runner.docker.seccomp import digest, profile
 from runner.docker.spec import ROLES, Wanted
 from runner.errors import SandboxStartError
 from runner.protocol import RunKey, RunLimits
@@ -191,6 +191,7 @@ def test_names_and_labels_tell_the_run() -> None:
         "errand.fence": "2",
         "errand.role": "agent",
         "errand.version": "v",
+        "errand.seccomp": digest(),
     }
 
 
