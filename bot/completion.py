@@ -82,6 +82,8 @@ class Completer:
             await self.settle(row)
         except StoreError as error:
             log.warning("completion_store_unreachable", error=repr(error))
+        except Exception:  # whatever it was: the others' calls go on
+            log.exception("completion_broke", inbox=row.id)
         finally:
             self.partial.set()
 

@@ -30,7 +30,7 @@ from bot.starts import Asked, Starts, question_key
 from bot.states import IN_SANDBOX, LIVE, TERMINAL, TaskState
 from bot.store import commands, cursors, inbox, tasks
 from bot.store.engine import Store
-from bot.store.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from bot.store.errors import StoreError, StoreUnavailableError
 from bot.store.rows import CommandRow, InboxRow, TaskRow
 from bot.tasks import stop_task
 from integrations.channel import Inbound
@@ -129,7 +129,9 @@ class Desk:
         try:
             async with self.store.begin() as tx:
                 await self._answers.tell(tx, row.inbound, text, error=True)
-        except StoreRefusedError:
+        except StoreUnavailableError:
+            raise
+        except Exception:  # whatever it was: dead it is all the same
             log.exception("death_not_said", inbox=row.id)
 
     async def handle(self, tx: AsyncConnection, inbound: Inbound) -> bool:

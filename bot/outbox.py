@@ -41,6 +41,8 @@ FIRST_SECONDS = 5.0
 """After so long at the latest a new message may be edited: a first plan is worth it in the slowest place."""
 MAX_TRIES = 1500
 """At a minute each, an outage of a day loses nothing."""
+MAX_BROKEN = 5
+"""Where it is a bug, which no time mends: the conversation's other messages wait behind it."""
 PARALLEL = 20
 """About so many calls at once to one workspace of a channel: one that hangs has no more, and the others have theirs."""
 CALL_SECONDS = 20.0
@@ -89,6 +91,8 @@ class Outbox:
             await self.deliver(row)
         except StoreError as error:  # its lease runs out, and then it is looked for
             log.warning("outbox_store_unreachable", error=repr(error))
+        except Exception:  # whatever it was: the others' calls go on, and this one as above
+            log.exception("message_broke", outbox=row.id, tries=row.tries)
         finally:
             self._under_way[destination_of(row.conversation)] -= 1
             self.spoken.set()
@@ -163,12 +167,14 @@ class Outbox:
         if isinstance(error, ValueError | LookupError):  # a payload of another version
             await self._dead(row, error)
             return
-        if not isinstance(error, IntegrationError | TimeoutError):
-            log.error("message_broke", outbox=row.id, tries=row.tries, exc_info=error)
-        await self._later(row, error)
+        if isinstance(error, IntegrationError | TimeoutError):
+            await self._later(row, error)
+            return
+        log.error("message_broke", outbox=row.id, tries=row.tries, exc_info=error)
+        await self._later(row, error, most=MAX_BROKEN)
 
-    async def _later(self, row: OutboxRow, error: Exception) -> None:
-        if row.tries >= MAX_TRIES:
+    async def _later(self, row: OutboxRow, error: Exception, *, most: int = MAX_TRIES) -> None:
+        if row.tries >= most:
             await self._dead(row, error)
         else:
             await self._again(row, _backoff(row.tries), error)

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from bot.outbox import LEASE_SECONDS, MAX_TRIES, PARALLEL, SETTLE_SECONDS
+from bot.outbox import LEASE_SECONDS, MAX_BROKEN, MAX_TRIES, PARALLEL, SETTLE_SECONDS
 from bot.rate_limits import SPREAD
 from bot.said import mark, say
 from bot.standing import (
@@ -107,13 +107,13 @@ async def test_a_message_that_breaks_cancels_no_other(office: Office) -> None:
 
 
 async def test_a_message_that_breaks_is_dead_in_the_end(office: Office) -> None:
-    office.channel.fail(AttributeError("a bug"), times=2)
+    office.channel.fail(AttributeError("a bug"), times=MAX_BROKEN)
     await tell(office, "strange")
-    await office.send()
-    assert await states(office) == ["pending"]
-    await tried(office, MAX_TRIES - 1)
-    await keep_sending(office, times=1)
-    assert await states(office) == ["dead"]
+    await tell(office, "fine")
+    await keep_sending(office, times=MAX_BROKEN - 2)
+    assert await states(office) == ["pending", "pending"]
+    await keep_sending(office, times=2)
+    assert await states(office) == ["dead", "sent"]
 
 
 async def test_a_message_that_was_posted_without_an_answer_is_found_again(office: Office) -> None:
