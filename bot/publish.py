@@ -3,6 +3,7 @@
 Every step looks before it acts, so that a publication which was interrupted anywhere can simply begin again.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,7 +27,7 @@ from bot.standing import Standing
 from bot.states import TaskState
 from bot.store import cursors, events, runs, tasks
 from bot.store.engine import Store
-from bot.store.errors import StoreError
+from bot.store.errors import StoreError, StoreUnavailableError
 from bot.store.rows import TaskRow
 from bot.tasks import end_round, pushed_key
 from integrations.channel import FileChange, Final, Notice
@@ -53,6 +54,11 @@ GIVE_UP_SECONDS = 86_400.0
 """How long a forge that does not answer is asked again."""
 PUZZLED_SECONDS = 600.0
 """How long a fault is tried again of which we can't say that time mends it."""
+ATTEMPT_SECONDS = 900.0
+"""All of one publication: more than any of git's own limits, and no other forge waits longer."""
+BREAKS = 3
+"""So often what nobody foresaw may break a task's publication; then it is given up."""
+BROKEN = "publishing broke. The operator finds the reason in the log. Say `retry` when that has been mended."
 
 ENDINGS = {
     TaskState.PUBLISHING: TaskState.SUCCEEDED,
@@ -90,7 +96,10 @@ class Publisher:
     now: Callable[[], datetime] = utc_now
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)
+    attempt_seconds: float = ATTEMPT_SECONDS
     _not_before: dict[str, datetime] = field(default_factory=dict)
+    """By task, or by forge."""
+    _breaks: dict[str, int] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -105,27 +114,66 @@ class Publisher:
         async with self.store.read() as conn:
             waiting = await tasks.in_states(conn, set(ENDINGS))
         for task in waiting:
-            if self._not_before.get(task.id, self.now()) <= self.now():
+            if self._is_due(task):
                 await self._attempt(task)
 
+    def _is_due(self, task: TaskRow) -> bool:
+        now = self.now()
+        return all(self._not_before.get(name, now) <= now for name in (task.id, task.forge))
+
     async def _attempt(self, task: TaskRow) -> None:
-        outcome = "published"
+        try:
+            if self._breaks.get(task.id, 0) < BREAKS:
+                outcome = await self._outcome(task)
+            else:
+                outcome = "refused"
+                await self._give_up(task)
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it was: one task holds up no other
+            outcome = "postponed"
+            self._broke(task, error)
+        self.metrics.publications.labels(outcome).inc()
+
+    async def _outcome(self, task: TaskRow) -> str:
+        outcome = "postponed"
         try:
             with self.tracing.span("publish", task=task.id, forge=task.forge, fence=task.fence):
-                await self.publish(task)
+                async with asyncio.timeout(self.attempt_seconds):
+                    await self.publish(task)
         except AuthError as error:
-            outcome = "postponed"
             await self._wait_for_credential(task, error)
         except FOR_GOOD as error:
             outcome = "refused"
             await self._fail(task, _why(error))
+        except TimeoutError:
+            await self._leave_alone(task)
         except FOR_NOW as error:
-            outcome = "postponed"
             await self._later(task, error)
         else:
+            outcome = "published"
             self._not_before.pop(task.id, None)
+            self._breaks.pop(task.id, None)
             await self.standing.accepted(task.forge)
-        self.metrics.publications.labels(outcome).inc()
+        return outcome
+
+    def _broke(self, task: TaskRow, error: Exception) -> None:
+        """Met again after a pause; a long one where it could not even be given up."""
+        breaks = self._breaks[task.id] = self._breaks.get(task.id, 0) + 1
+        log.error("publish_broke", task=task.id, tries=breaks, exc_info=error)
+        seconds = RETRY_SECONDS if breaks <= BREAKS else PUZZLED_SECONDS
+        self._not_before[task.id] = self.now() + timedelta(seconds=seconds)
+
+    async def _give_up(self, task: TaskRow) -> None:
+        await self._fail(task, BROKEN)
+        self._not_before.pop(task.id, None)
+        self._breaks.pop(task.id, None)
+
+    async def _leave_alone(self, task: TaskRow) -> None:
+        """The forge hangs: what else waits for it waits as well, and all the others have their turn."""
+        self._not_before[task.forge] = self.now() + timedelta(seconds=RETRY_SECONDS)
+        error = UnavailableError(task.forge, f"no end after {self.attempt_seconds:g} s")
+        await self._later(task, error)
 
     async def _wait_for_credential(self, task: TaskRow, error: AuthError) -> None:
         """The work stays as it is until somebody has renewed it; how long anything else may take counts from then on."""
