@@ -26,6 +26,7 @@ from integrations.linear.news import from_issue, from_session
 from integrations.linear.sessions import Sessions
 from integrations.linear.workspaces import Workspace
 from integrations.notes import Notes
+from integrations.paging import onward
 
 log = structlog.get_logger()
 
@@ -64,9 +65,16 @@ class Polling:
     async def run(self, every_seconds: float) -> None:
         """Ask until cancelled. A workspace that can't be asked does not hold up the others."""
         while True:
-            pause = await self.round()
+            pause = await self._tried()
             jittered = every_seconds * random.uniform(0.8, 1.2)  # noqa: S311  no secret
             await asyncio.sleep(max(pause, jittered))
+
+    async def _tried(self) -> float:
+        try:
+            return await self.round()
+        except Exception:  # whatever it was: what runs beside us runs on
+            log.exception("linear_not_asked")
+            return 0.0
 
     async def round(self) -> float:
         """Ask everywhere; for how many seconds Linear wants to be left alone."""
@@ -116,6 +124,7 @@ class Polling:
 
     async def _new_sessions(self, us: Installation, since: datetime) -> AsyncIterator[NewSession]:
         after: str | None = None
+        seen = set[str]()
         while True:
             answer = await self._api.ask(
                 us.organization_id,
@@ -131,12 +140,13 @@ class Polling:
                 yield session
             if not page.page_info.has_next_page:
                 return
-            after = page.page_info.end_cursor
+            after = onward(page.page_info.end_cursor or "", seen, service=NAME)
 
     async def _changed_issues(
         self, us: Installation, since: datetime
     ) -> AsyncIterator[ChangedIssue]:
         after: str | None = None
+        seen = set[str]()
         while True:
             answer = await self._api.ask(
                 us.organization_id,
@@ -150,7 +160,7 @@ class Polling:
                 yield issue
             if not page.page_info.has_next_page:
                 return
-            after = page.page_info.end_cursor
+            after = onward(page.page_info.end_cursor or "", seen, service=NAME)
 
 
 def _first(workspace: Workspace, now: datetime) -> datetime:

@@ -17,9 +17,9 @@ from integrations.errors import (
     MalformedPayloadError,
     RateLimitedError,
     RejectedError,
-    UnavailableError,
 )
 from integrations.notes import Notes
+from integrations.paging import onward
 from integrations.slack.arrivals import Arrivals
 from integrations.slack.client import Page, SlackClient
 from integrations.slack.payloads import Id, Read, Ts
@@ -30,6 +30,8 @@ OVERLAP: Final = timedelta(minutes=5)
 """Slack stamps by its own clock; what is seen twice is known by its key."""
 OLDEST: Final = timedelta(hours=24)
 """What is older is nobody's wish any more."""
+WHOLE_EVERY: Final = timedelta(hours=1)
+"""Between two looks into all threads of the last day: nothing tells us that events were missed meanwhile."""
 REMEMBERED: Final = 20_000
 
 
@@ -74,8 +76,8 @@ class Since:
 class CatchUp:
     """Several replicas may ask: what one has stored, the store knows for all.
 
-    One note for each workspace says since when to look. It moves only after a whole round, so that one that was cut
-    off is made again.
+    One note for each workspace says since when to look into everything: at the start, and every hour. It moves only
+    after a whole round, so that one that was cut off is made again. In between, old threads without work are left out.
     """
 
     arrivals: Arrivals
@@ -84,12 +86,18 @@ class CatchUp:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     _seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    _looked_back: set[str] = field(default_factory=set)
+    _looked: dict[str, datetime] = field(default_factory=dict)
+    """When a workspace was looked at last."""
+    _whole: dict[str, datetime] = field(default_factory=dict)
+    """And when at all of it."""
 
     async def run(self, every_seconds: float) -> None:
         """Look at once, and again and again until cancelled."""
         while True:
-            await self.round()
+            try:
+                await self.round()
+            except Exception:  # whatever it was: who listens beside us listens on
+                log.exception("slack_not_asked")
             await self.pause(every_seconds * random.uniform(0.8, 1.2))  # noqa: S311  no secret
 
     async def round(self) -> None:
@@ -110,13 +118,17 @@ class CatchUp:
         team, now = (await client.identity()).team_id, self.now()
         name = f"slack:cursor:{team}"
         known = await self.notes.get(name)
+        whole = team not in self._whole or now - self._whole[team] >= WHOLE_EVERY
         if known is not None:
-            at = max(datetime.fromisoformat(known) - OVERLAP, now - OLDEST)
-            roots = at if team in self._looked_back else now - OLDEST
+            last = datetime.fromisoformat(known) if whole else self._looked[team]
+            at = max(last - OVERLAP, now - OLDEST)
+            roots = now - OLDEST if whole else at
             if not await self._look(Since(client=client, team=team, at=at, roots=roots)):
                 return
-        self._looked_back.add(team)
-        await self.notes.put(name, now.isoformat())
+        self._looked[team] = now
+        if whole:
+            self._whole[team] = now
+            await self.notes.put(name, now.isoformat())
 
     async def _look(self, since: Since) -> bool:
         """In every place, then in threads. False if one of them could not be asked just now."""
@@ -201,16 +213,14 @@ class CatchUp:
     async def _pages(
         self, client: SlackClient, method: str, asked: Mapping[str, str]
     ) -> AsyncIterator[Mapping[str, object]]:
-        cursor = ""
+        cursor, seen = "", set[str]()
         while True:
             page = await self._paced(client, method, {**asked, "cursor": cursor})
             for raw in page.found:
                 yield raw
             if not page.next:
                 return
-            if page.next == cursor:
-                raise UnavailableError("slack", f"{method} leads nowhere")
-            cursor = page.next
+            cursor = onward(page.next, seen, service="slack")
 
     async def _paced(self, client: SlackClient, method: str, asked: Mapping[str, str]) -> Page:
         """As often as we may, and no sooner than Slack says: nobody waits for this."""

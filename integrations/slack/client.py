@@ -10,7 +10,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from integrations.channel import Standing
-from integrations.errors import RejectedError, UnavailableError
+from integrations.errors import RejectedError
+from integrations.paging import onward
 from integrations.slack.config import SlackConfig
 from integrations.slack.failures import slack_errors
 from integrations.slack.identity import Identity
@@ -206,6 +207,7 @@ class SlackClient:
     ) -> AsyncIterator[Message]:
         """To the end: what is looked for may be on the last page. Whoever asks limits the time."""
         cursor: str | None = None
+        seen = set[str]()
         while True:
             answer = await self._call(
                 method,
@@ -220,11 +222,10 @@ class SlackClient:
             )
             for raw in answer.get("messages") or ():
                 yield message_of(raw)
-            before, cursor = cursor, (answer.get("response_metadata") or {}).get("next_cursor")
-            if not cursor:
+            following = (answer.get("response_metadata") or {}).get("next_cursor")
+            if not following:
                 return
-            if cursor == before:
-                raise UnavailableError("slack", f"{method} leads nowhere")
+            cursor = onward(str(following), seen, service="slack")
 
     async def _call(self, method: str, data: dict[str, object]) -> AsyncSlackResponse:
         """A method by its name, with a form as its body: the SDK's own wrappers put some into the query."""

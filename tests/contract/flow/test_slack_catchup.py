@@ -1,11 +1,13 @@
 """What Slack said while nobody listened is found in its history, once, and as the event would have told it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
+from typing_extensions import override
 
 from bot.front import HouseFront
 from bot.in_force import InForce
@@ -220,7 +222,7 @@ async def test_pages_of_fifteen_are_read_to_their_end(missed: Missed) -> None:
     assert [one.text for one in await missed.stored()] == [f"fix {n}" for n in range(40)]
 
 
-async def test_history_that_leads_nowhere_is_given_up_and_read_again(missed: Missed) -> None:
+async def test_history_that_leads_in_a_circle_is_given_up_and_read_again(missed: Missed) -> None:
     missed.say("C0WEB", FIX)
     body = '{"ok": true, "messages": [], "response_metadata": {"next_cursor": "2"}}'
     missed.api.fail("conversations.history", Fault(body=body), times=2)
@@ -229,6 +231,42 @@ async def test_history_that_leads_nowhere_is_given_up_and_read_again(missed: Mis
     assert (await missed.stored(), missed.notes.kept) == ([], before)
     await catching_up.round()
     assert len(await missed.stored()) == 1
+
+
+async def test_what_was_missed_in_old_threads_while_serve_was_on_is_found_within_the_hour(
+    missed: Missed,
+) -> None:
+    thread = missed.say("C0WEB", "the login is broken")
+    catching_up = missed.started()
+    await catching_up.round()
+    missed.later(minutes=10)
+    await catching_up.round()
+    asked = missed.say("C0WEB", FIX, thread=thread)
+    for _ in range(11):
+        missed.later(minutes=5)
+        await catching_up.round()
+    assert [one.message_id for one in await missed.stored()] == [asked]
+
+
+class BrokenNotes(MemoryNotes):
+    """A database that is away."""
+
+    @override
+    async def get(self, name: str) -> str | None:
+        raise OSError(name)
+
+
+async def test_a_fault_of_our_own_does_not_end_looking(missed: Missed) -> None:
+    catching_up, pauses = missed.started(), list[float]()
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 1:
+            raise asyncio.CancelledError
+
+    catching_up.notes, catching_up.pause = BrokenNotes(), pause
+    with pytest.raises(asyncio.CancelledError):
+        await catching_up.run(300)
 
 
 async def test_a_place_that_fails_is_asked_again_and_holds_up_no_other(missed: Missed) -> None:

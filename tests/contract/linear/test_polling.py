@@ -64,6 +64,14 @@ async def test_linear_is_left_alone_for_as_long_as_it_asks(
     assert await asking.round() == 0
 
 
+async def test_pages_that_lead_in_a_circle_are_given_up(asking: Polling, linear: LinearApi) -> None:
+    page = {"nodes": [], "pageInfo": {"hasNextPage": True, "endCursor": "x"}}
+    linear.faults.add(faults.unknown("agentSessions", page), operation="SessionsSince", times=3)
+    async with asyncio.timeout(10):
+        await asking.round()
+    assert len(linear.faults.waiting) == 1
+
+
 async def test_what_came_between_the_installation_and_the_first_question_is_found(
     site: Site,
 ) -> None:
