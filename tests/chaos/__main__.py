@@ -1,13 +1,16 @@
 """Many short errands while everything is killed. Run: python -m tests.chaos [--tasks 200] [--seed 7] [--seconds 180]
 
-With `--database postgresql --serves 2 --works 2` there are two of each, and PostgreSQL is killed as well; with
-`--own-dockerd` the last host has a Docker daemon that is.
+With `--database postgresql --serves 2 --works 2` there are two of each, and PostgreSQL is killed as well. Where that is
+possible the last host has a Docker daemon of its own, which is killed too; the machine's never is.
 """
 
 import argparse
 import asyncio
 import contextlib
+import os
 import secrets
+import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -17,6 +20,7 @@ from random import Random
 from runner.images.build import ensure_image
 from tests.chaos.faults import Nemesis
 from tests.chaos.people import LONG, People
+from tests.chaos.remains import is_bare
 from tests.chaos.site import Plan, Site, site
 from tests.chaos.verdict import Verdict, judge, mostly_ended, progress, settled
 from tests.support.installation import until
@@ -38,8 +42,13 @@ def main() -> None:
     arguments.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     arguments.add_argument("--serves", type=int, default=1, help="several need PostgreSQL")
     arguments.add_argument("--works", type=int, default=1)
-    arguments.add_argument("--own-dockerd", action="store_true", help="needs root")
+    arguments.add_argument(
+        "--own-dockerd", action=argparse.BooleanOptionalAction, default=may_have_dockerd(),
+        help="needs root and `dockerd`, and is the default where these are",
+    )  # fmt: skip
     given = arguments.parse_args()
+    if not given.own_dockerd:
+        say("no Docker daemon of our own (--own-dockerd needs root and `dockerd`): none is killed")
     plan = Plan(
         database=given.database, serves=given.serves, works=given.works, own_dockerd=given.own_dockerd
     )  # fmt: skip
@@ -56,7 +65,12 @@ def main() -> None:
     sys.exit(0 if verdict.holds else 1)
 
 
+def may_have_dockerd() -> bool:
+    return os.geteuid() == 0 and all(map(shutil.which, ("dockerd", "ip")))
+
+
 async def chaos(root: Path, plan: Plan, *, tasks: int, seed: int, seconds: float) -> Verdict:
+    _end_in_order()
     async with site(root, plan) as made:
         people = People(site=made, rng=Random(f"{seed} people"))  # noqa: S311  repeatable, no secret
         nemesis = Nemesis(site=made, people=people, rng=Random(f"{seed} faults"))  # noqa: S311
@@ -66,16 +80,24 @@ async def chaos(root: Path, plan: Plan, *, tasks: int, seed: int, seconds: float
                 for loop in (nemesis.kill(), nemesis.fail_calls(), nemesis.keep())
             ]
             asked = await _ask(people, tasks + LONG, seconds=seconds)
-            await _waited(nemesis.has_flushed, seconds=PATIENCE_SECONDS)
+            await _waited(nemesis.has_killed_all, seconds=PATIENCE_SECONDS)
             await _waited(lambda: mostly_ended(made, asked), seconds=seconds)
             await nemesis.end(*loops[:2])
             made.slack.faults.clear()
             made.linear.faults.clear()
             await _settled(made, asked)
-            await _waited(lambda: _bare(made), seconds=CLEAN_SECONDS)
+            await _waited(lambda: is_bare(made), seconds=CLEAN_SECONDS)
             await nemesis.end(*loops[2:])
         say(", ".join(f"{name} {times}" for name, times in sorted(nemesis.done.items())))
-        return await judge(made, people, wanted=asked - len(people.stopped))
+        wanted = asked - len(people.stopped)
+        return await judge(made, people, wanted=wanted, spared=nemesis.spared())
+
+
+def _end_in_order() -> None:
+    """On SIGTERM too what was started is stopped, the daemon above all."""
+    whole = asyncio.current_task()
+    if whole is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, whole.cancel)
 
 
 async def _ask(people: People, tasks: int, *, seconds: float) -> int:
@@ -107,10 +129,6 @@ async def _settled(made: Site, asked: int) -> None:
         await _waited(ended_or_moved, seconds=PATIENCE_SECONDS)
         if await settled(made, asked):
             return
-
-
-async def _bare(made: Site) -> bool:
-    return not made.errand.containers()
 
 
 def say(words: str) -> None:

@@ -1,13 +1,22 @@
 """What goes wrong, at random but repeatably: the seed gives which faults, in which order and after which pauses."""
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 
+from bot.states import IN_SANDBOX, MAX_ATTEMPTS
+from bot.store import tasks
+from bot.store.errors import StoreError
+from bot.store.rows import TaskRow
 from tests.chaos.people import People
 from tests.chaos.site import Site
+from tests.support.dockerd import Dockerd
+from tests.support.installation import until
 from tests.support.linear import faults as linear
 from tests.support.slack_api import Fault
 
@@ -29,9 +38,9 @@ FLUSH_AT = 3
 """Which of the faults is the loss of everything that Redis holds."""
 HANG_AT, HANG_TIMES = 5, 3
 """At which of its failures Slack begins to hang, and for how many calls of each method."""
-DOCKERD_TIMES = 2
-"""What a task may lose: it ends with its third attempt."""
 KEEPER_SECONDS = 0.5
+AT_WORK_SECONDS = 15.0
+"""How long a daemon is spared that has nothing to do."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,35 +51,62 @@ class Nemesis:
     people: People
     rng: Random
     done: Counter[str] = field(default_factory=Counter)
+    _deck: list[str] = field(default_factory=list)
+    """Kinds of things whose turn it is: each dies as often as another."""
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def kill(self) -> None:
-        number = 0
-        while True:
+        for number in itertools.count(1):
             await asyncio.sleep(self.rng.uniform(5, 12))
-            number += 1
-            victim = "flush" if number == FLUSH_AT else self.rng.choice(self._victims())
-            down_seconds = self.rng.uniform(0, 2)
-            if victim == "flush":
-                await self.people.until_at_work()
+            kind = "flush" if number == FLUSH_AT else self._turn()
+            victim, down_seconds = self._one_of(kind), self.rng.uniform(0, 2)
+            await self._until_it_matters(kind)
             async with self._changing:
+                if kind == "dockerd" and not await self._may_lose_docker():
+                    self._deck = [*(self._deck or self._dealt()), kind]
+                    continue
                 await self._strike(victim, down_seconds)
             self.done[victim] += 1
 
-    async def has_flushed(self) -> bool:
-        return self.done["flush"] > 0
+    def spared(self) -> list[str]:
+        """Kinds of which nothing has been killed."""
+        killed = {name.partition("-")[0] for name, times in self.done.items() if times}
+        return [kind for kind in ("flush", *self.site.plan.kinds) if kind not in killed]
 
-    def _victims(self) -> list[str]:
-        """Each kind of thing dies as often as another."""
-        site = self.site
-        kinds = [
-            self.rng.choice(site.plan.work_names),
-            self.rng.choice(site.plan.serve_names),
-            "redis",
-        ]
-        kinds += ["postgres"] if site.postgres else []
-        may = site.dockerd and self.done["dockerd"] < DOCKERD_TIMES
-        return kinds + (["dockerd"] if may else [])
+    async def has_killed_all(self) -> bool:
+        return not self.spared()
+
+    def _turn(self) -> str:
+        self._deck = self._deck or self._dealt()
+        return self._deck.pop(0)
+
+    def _dealt(self) -> list[str]:
+        kinds = self.site.plan.kinds
+        return self.rng.sample(kinds, len(kinds))
+
+    async def _until_it_matters(self, kind: str) -> None:
+        """In vain perhaps, for a while."""
+        if kind == "flush":
+            await self.people.until_at_work()
+        if kind == "dockerd":
+            with contextlib.suppress(AssertionError):
+                await until(self._uses_docker, seconds=AT_WORK_SECONDS, what="Docker is used")
+
+    async def _uses_docker(self) -> bool:
+        return await asyncio.to_thread(self.site.is_docker_used)
+
+    async def _may_lose_docker(self) -> bool:
+        try:
+            async with self.site.errand.store() as store, store.read() as conn:
+                return not on_their_last(await tasks.in_states(conn, IN_SANDBOX))
+        except StoreError:
+            return False
+
+    def _one_of(self, kind: str) -> str:
+        plan = self.site.plan
+        return self.rng.choice(
+            {"work": plan.work_names, "serve": plan.serve_names}.get(kind, [kind])
+        )
 
     async def end(self, *loops: asyncio.Task[None]) -> None:
         """Between two deaths: what was killed is there again."""
@@ -98,7 +134,7 @@ class Nemesis:
             async with self._changing:
                 for name, process in list(self.site.errand.processes.items()):
                     if process.poll() is not None:
-                        self.done[f"{name} ended by itself"] += 1
+                        self.done[f"ended by itself: {name}"] += 1
                         self.site.errand.start(name)
 
     async def _strike(self, victim: str, down_seconds: float) -> None:
@@ -117,10 +153,20 @@ class Nemesis:
                 await asyncio.sleep(down_seconds)
                 await asyncio.to_thread(site.postgres.start)
             case "dockerd" if site.dockerd:
-                await asyncio.to_thread(site.dockerd.kill)
-                await asyncio.sleep(down_seconds)
-                await asyncio.to_thread(site.dockerd.start)
+                await self._strike_docker(site.dockerd, down_seconds)
             case name:
                 site.errand.kill(name)
                 await asyncio.sleep(down_seconds)
                 site.errand.start(name)
+
+    async def _strike_docker(self, daemon: Dockerd, down_seconds: float) -> None:
+        since = datetime.now(UTC)
+        await asyncio.to_thread(daemon.kill)
+        await asyncio.sleep(down_seconds)
+        await asyncio.to_thread(daemon.start)
+        self.site.docker_away.append((since, datetime.now(UTC)))
+
+
+def on_their_last(at_work: Collection[TaskRow]) -> list[str]:
+    """Tasks that would fail if they were lost once more, as they should: a daemon takes its containers along."""
+    return [task.id for task in at_work if task.attempts >= MAX_ATTEMPTS]

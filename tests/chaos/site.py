@@ -3,7 +3,8 @@
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -11,7 +12,7 @@ from typing import Literal
 from integrations.localforge.forge import LocalForge
 from integrations.localforge.pulls import Pulls
 from tests.chaos.balancer import Balancer
-from tests.chaos.starts import Starts, counted
+from tests.chaos.starts import Starts, client_of, counted
 from tests.support.docker_host import default_image
 from tests.support.dockerd import Dockerd, dockerd
 from tests.support.git_server import run_git
@@ -53,6 +54,12 @@ class Plan:
     """The last host has a Docker daemon of its own, which is killed like everything else."""
 
     @property
+    def kinds(self) -> list[str]:
+        """What there is to be killed."""
+        more = {"postgres": self.database == "postgresql", "dockerd": self.own_dockerd}
+        return ["work", "serve", "redis", *(kind for kind, there in more.items() if there)]
+
+    @property
     def serve_names(self) -> list[Name]:
         return _names("serve", self.serves)
 
@@ -75,6 +82,15 @@ class Site:
     postgres: PostgresServer | None
     dockerd: Dockerd | None
     starts: Starts
+    docker_away: list[tuple[datetime, datetime]] = field(default_factory=list)
+    """From when to when there was no Docker daemon on the last host."""
+
+    def is_docker_used(self) -> bool:
+        """Whether an agent is at work in our own daemon."""
+        if self.dockerd is None:
+            return False
+        with contextlib.closing(client_of(self.dockerd.url)) as client:
+            return bool(client.api.containers(filters={"label": ["errand.role=agent"]}))
 
     def pulls(self) -> Counter[str]:
         """How many pull requests there are, by branch."""

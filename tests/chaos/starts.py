@@ -20,18 +20,24 @@ LOOK_BACK_SECONDS = 2
 
 @dataclass(slots=True)
 class Starts:
-    """Containers of agents, by their run."""
+    """Containers of agents, by their run (`<task>:<fence>`), and who started them."""
 
     _ids: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _runs: defaultdict[str | None, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     # Any: what dockerd tells is raw JSON.
-    def note(self, event: dict[str, Any]) -> None:
+    def note(self, event: dict[str, Any], *, host: str | None) -> None:
         labels = event["Actor"]["Attributes"]
         run = f"{labels['errand.task']}:{labels['errand.fence']}"
         self._ids[run].add(str(event["Actor"]["ID"]))
+        self._runs[host].add(run)
 
     def by_run(self) -> Counter[str]:
         return Counter({run: len(ids) for run, ids in self._ids.items()})
+
+    def on(self, host: str | None) -> set[str]:
+        """Runs that this daemon started."""
+        return set(self._runs[host])
 
 
 class _Listener:
@@ -61,12 +67,16 @@ class _Listener:
             self._over.wait(AGAIN_SECONDS)
 
     def _hear(self, since: int) -> None:
-        made = docker.from_env() if self._host is None else docker.DockerClient(self._host)
-        with contextlib.closing(made) as client:
+        with contextlib.closing(client_of(self._host)) as client:
             wanted = {"event": "start", "label": self._marks}
             self._told = client.api.events(since=since, filters=wanted, decode=True)
             for event in self._told:
-                self._starts.note(event)
+                self._starts.note(event, host=self._host)
+
+
+def client_of(host: str | None) -> docker.DockerClient:
+    """None is where Docker's client looks by itself."""
+    return docker.from_env() if host is None else docker.DockerClient(host)
 
 
 @contextmanager

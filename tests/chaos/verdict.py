@@ -1,14 +1,17 @@
 """What must be true in the end, and one line that says whether it is."""
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bot.states import TERMINAL, TaskState
-from bot.store import outbox, tasks
+from bot.store import tasks
 from bot.store.errors import StoreError
 from bot.store.rows import OutboxRow, TaskRow
+from tests.chaos import checks
 from tests.chaos.people import People, note
+from tests.chaos.remains import ALL, gathered, said
 from tests.chaos.site import CHANNEL, Site
 from tests.support.slack_limits import parsed
 
@@ -70,74 +73,75 @@ async def mostly_ended(site: Site, wanted: int) -> bool:
 async def progress(site: Site) -> int:
     """Grows with everything that ends and everything that is said; 0 while the database is down."""
     try:
-        rows, said = await _stored(site)
+        rows, words = await _stored(site)
     except StoreError:
         return 0
-    return sum(row.state in TERMINAL for row in rows) + sum(row.state == "sent" for row in said)
+    return sum(row.state in TERMINAL for row in rows) + sum(row.state == "sent" for row in words)
 
 
 async def settled(site: Site, wanted: int) -> bool:
     """Every errand has ended, and everything was said."""
     try:
-        rows, said = await _stored(site)
+        rows, words = await _stored(site)
     except StoreError:
         return False
     ended = len(rows) >= wanted and all(row.state in TERMINAL for row in rows)
-    return ended and not any(row.state in {"pending", "sending"} for row in said)
-
-
-async def judge(site: Site, people: People, *, wanted: int) -> Verdict:
-    """`wanted`: so many errands should have ended with a pull request."""
-    rows, said = await _stored(site)
-    pulls, starts = site.pulls(), site.starts.by_run()
-    stopped = [row for row in rows if row.conversation.thread in people.stopped]
-    whole = [row for row in rows if row not in stopped]
-    well = [row for row in whole if row.state is TaskState.SUCCEEDED]
-    ours = {row.id for row in whole}
-    begun = Counter({run: n for run, n in starts.items() if run.split(":")[0] in ours})
-    # A daemon takes its containers along, and what was in them begins again, under a new number.
-    times = begun.total() if site.dockerd is None else len({run.split(":")[0] for run in begun})
-    return Verdict(
-        tasks=Count(found=len(well), wanted=wanted, doubled=max(0, len(whole) - wanted)),
-        starts=Count(found=times, wanted=wanted, doubled=_more(starts)),
-        posts=_posts(site, people, said),
-        pulls=Count(found=len(pulls), wanted=wanted, doubled=_more(pulls)),
-        wrong=[
-            *(f"{row.id} is {row.state}: {row.reason}" for row in whole if row not in well),
-            *(problem for row in stopped if (problem := _stopped_ill(row, site, people))),
-            *(f"{row.id} of {row.task} is {row.state}: {row.error}" for row in said if row.state != "sent"),
-            *(f"container {found} is left" for found in site.errand.containers()),
-        ],
-    )  # fmt: skip
-
-
-def _stopped_ill(row: TaskRow, site: Site, people: People) -> str:
-    """What is wrong with an errand that was stopped at work; a daemon takes along what was in its containers."""
-    if row.state is not TaskState.STOPPED:
-        return f"{row.id} was stopped and is {row.state}: {row.reason}"
-    written = note(people.threads.index(row.conversation.thread))
-    if site.dockerd is None and written not in site.files(row.branch):
-        return f"{row.id} was stopped, and its work is lost"
-    return ""
+    return ended and not any(row.state in {"pending", "sending"} for row in words)
 
 
 async def _stored(site: Site) -> tuple[list[TaskRow], list[OutboxRow]]:
     async with site.errand.store() as store, store.read() as conn:
-        rows = await tasks.listing(conn, limit=100_000)
-        return rows, [said for row in rows for said in await outbox.of_task(conn, row.id)]
+        return await tasks.listing(conn, limit=ALL), await said(conn)
 
 
-def _posts(site: Site, people: People, said: list[OutboxRow]) -> Count:
+async def judge(site: Site, people: People, *, wanted: int, spared: Sequence[str]) -> Verdict:
+    """`wanted`: so many errands should have ended with a pull request; `spared`: what was never killed."""
+    left = await gathered(site)
+    pulls, starts = site.pulls(), site.starts.by_run()
+    there = site.starts.on(site.dockerd.url) if site.dockerd else set()
+    lost = checks.taken_along(left.runs, there=there, away=site.docker_away)
+    stopped = [row for row in left.tasks if row.conversation.thread in people.stopped]
+    whole = [row for row in left.tasks if row not in stopped]
+    well = [row for row in whole if row.state is TaskState.SUCCEEDED]
+    ours = {row.id for row in whole}
+    # A daemon takes its containers along, and what was in them begins again, under a new number.
+    begun = sum(n for run, n in starts.items() if run.split(":")[0] in ours and run not in lost)
+    return Verdict(
+        tasks=Count(found=len(well), wanted=wanted, doubled=max(0, len(whole) - wanted)),
+        starts=Count(found=begun, wanted=wanted, doubled=_more(starts)),
+        posts=_posts(site, people, left.said),
+        pulls=Count(found=len(pulls), wanted=wanted, doubled=_more(pulls)),
+        wrong=[
+            *(f"task: {row.id} is {row.state}: {row.reason}" for row in whole if row not in well),
+            *(problem for row in stopped if (problem := _stopped_ill(row, site, people, lost))),
+            *checks.all_of(left, starts=starts, lost=lost),
+            *checks.linear(people.sessions),
+            *checks.kills(spared),
+        ],
+    )  # fmt: skip
+
+
+def _stopped_ill(row: TaskRow, site: Site, people: People, lost: Collection[str]) -> str:
+    """What is wrong with an errand that was stopped at work; a daemon takes along what was in its containers."""
+    if row.state is not TaskState.STOPPED:
+        return f"stop: {row.id} was stopped and is {row.state}: {row.reason}"
+    written = note(people.threads.index(row.conversation.thread))
+    if f"{row.id}:{row.fence}" not in lost and written not in site.files(row.branch):
+        return f"stop: {row.id} was stopped, and its work is lost"
+    return ""
+
+
+def _posts(site: Site, people: People, words: list[OutboxRow]) -> Count:
     """In Slack each message by its key; in Linear each session's one last word."""
     wanted = {
-        row.id for row in said if row.conversation.channel == "slack" and row.kind not in SILENT
+        row.id for row in words if row.conversation.channel == "slack" and row.kind not in SILENT
     }
     keys = Counter(key for message in site.slack.messages[CHANNEL] if (key := _key(message)))
-    words = [len(session.said("response")) for session in people.sessions]
+    last = [len(session.said("response")) for session in people.sessions]
     return Count(
-        found=len(wanted & set(keys)) + sum(1 for n in words if n),
-        wanted=len(wanted) + len(words),
-        doubled=_more(keys) + sum(max(0, n - 1) for n in words),
+        found=len(wanted & set(keys)) + sum(1 for n in last if n),
+        wanted=len(wanted) + len(last),
+        doubled=_more(keys) + sum(max(0, n - 1) for n in last),
     )
 
 
