@@ -268,7 +268,7 @@ class Channel(Protocol):
 
     @property
     def connected(self) -> bool | None:
-        """Whether what is said there reaches us by a connection that we keep; None if there is none to keep."""
+        """Whether what is said there reaches us: our connection is up, our credential taken. None if nothing tells."""
 
     async def complete(self, inbound: Inbound) -> Inbound:
         """A `partial` delivery with what it left out, no longer partial; it may give a first sign of life.

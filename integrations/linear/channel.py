@@ -57,7 +57,8 @@ class LinearChannel:
     """A run of ten minutes costs forty requests at most."""
     silence_seconds = 1200.0
     """Linear calls a session stale after thirty minutes."""
-    connected = None
+    connected: bool | None = None
+    """As far as it is asked."""
 
     def __init__(
         self,
@@ -120,13 +121,17 @@ class LinearChannel:
 
     def polling(self, receive: Receive) -> Polling:
         return Polling(
-            self._api,
-            self._sessions,
+            api=self._api,
+            sessions=self._sessions,
             notes=self._notes,
             receive=receive,
             now=self._now,
             withdrawals=self._config.webhook_secret is None,
+            told=self._note_answer,
         )
+
+    def _note_answer(self, taken: bool) -> None:  # noqa: FBT001  as it is told
+        self.connected = taken
 
     # --- what is said
 

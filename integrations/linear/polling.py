@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,7 +12,7 @@ import structlog
 from pydantic import ValidationError
 
 from integrations.channel import Inbound, Receive
-from integrations.errors import IntegrationError, RateLimitedError
+from integrations.errors import AuthError, IntegrationError, RateLimitedError
 from integrations.linear.answers import (
     ChangedIssue,
     ChangedIssues,
@@ -37,30 +38,21 @@ LONGEST: Final = timedelta(hours=6)
 REMEMBERED: Final = 5000
 
 
+@dataclass(slots=True, kw_only=True)
 class Polling:
     """Several replicas may ask: what one has stored, the store knows for all."""
 
-    def __init__(
-        self,
-        api: Api,
-        sessions: Sessions,
-        *,
-        notes: Notes,
-        receive: Receive,
-        now: Callable[[], datetime],
-        withdrawals: bool,
-    ) -> None:
-        """`withdrawals`: tell what was taken back or closed.
-
-        Webhooks tell it too, by keys of their own: twice would be a second stop, which keeps nothing.
-        """
-        self._api = api
-        self._sessions = sessions
-        self._notes = notes
-        self._receive = receive
-        self._now = now
-        self._withdrawals = withdrawals
-        self._seen: OrderedDict[str, None] = OrderedDict()
+    api: Api
+    sessions: Sessions
+    notes: Notes
+    receive: Receive
+    now: Callable[[], datetime]
+    withdrawals: bool
+    """Tell what was taken back or closed. Webhooks tell it too, by keys of their own: twice would be a second stop,
+    which keeps nothing."""
+    told: Callable[[bool], None]
+    """Whether our credentials are taken, after each round."""
+    _seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     async def run(self, every_seconds: float) -> None:
         """Ask until cancelled. A workspace that can't be asked does not hold up the others."""
@@ -79,24 +71,27 @@ class Polling:
     async def round(self) -> float:
         """Ask everywhere; for how many seconds Linear wants to be left alone."""
         try:
-            workspaces = await self._api.workspaces.installed()
+            workspaces = await self.api.workspaces.installed()
         except IntegrationError as error:
             log.warning("linear_not_asked", error=str(error))
+            self.told(not isinstance(error, AuthError))
             return _pause(error)
-        pauses = [0.0]
+        pauses, taken = [0.0], True
         for workspace in workspaces:
             try:
                 await self.ask(workspace)
             except IntegrationError as error:
                 log.warning("linear_not_asked", workspace=workspace.url_key, error=str(error))
                 pauses.append(_pause(error))
+                taken = taken and not isinstance(error, AuthError)
+        self.told(taken)
         return max(pauses)
 
     async def ask(self, workspace: Workspace) -> None:
         """What is new in a workspace since it was asked last; all of it is stored before that is noted."""
         name = f"{NAME}:cursor:{workspace.organization_id}"
-        now = self._now()
-        known = await self._notes.get(name)
+        now = self.now()
+        known = await self.notes.get(name)
         cursor = datetime.fromisoformat(known) if known else _first(workspace, now)
         since, us = cursor - OVERLAP, workspace.installation
         # Newest first by Linear: the oldest is received first.
@@ -107,17 +102,17 @@ class Polling:
                 await self._take(inbound)
         for issue in issues:
             for inbound in _whole(from_issue(issue, us, now=now)):
-                if self._withdrawals or inbound.happening != "withdrawn":
+                if self.withdrawals or inbound.happening != "withdrawn":
                     await self._take(inbound)
         # By Linear's clock, not ours: how far they are apart does not matter.
         seen = [session.updated_at for session in sessions]
         seen += [issue.updated_at for issue in issues]
-        await self._notes.put(name, max([cursor, now - LONGEST, *seen]).isoformat())
+        await self.notes.put(name, max([cursor, now - LONGEST, *seen]).isoformat())
 
     async def _take(self, inbound: Inbound) -> None:
         if inbound.semantic_key in self._seen:
             return
-        await self._sessions.take(inbound, self._receive)
+        await self.sessions.take(inbound, self.receive)
         self._seen[inbound.semantic_key] = None
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
@@ -126,7 +121,7 @@ class Polling:
         after: str | None = None
         seen = set[str]()
         while True:
-            answer = await self._api.ask(
+            answer = await self.api.ask(
                 us.organization_id,
                 SESSIONS_SINCE,
                 NewSessions,
@@ -148,7 +143,7 @@ class Polling:
         after: str | None = None
         seen = set[str]()
         while True:
-            answer = await self._api.ask(
+            answer = await self.api.ask(
                 us.organization_id,
                 ISSUES_SINCE,
                 ChangedIssues,

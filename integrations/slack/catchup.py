@@ -83,6 +83,8 @@ class CatchUp:
     arrivals: Arrivals
     notes: Notes
     calls_a_minute: int
+    told: Callable[[bool], None]
+    """Whether our credentials are taken, after each round."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     _seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
@@ -106,12 +108,16 @@ class CatchUp:
             clients = await self.arrivals.workspaces.clients()
         except IntegrationError as error:
             log.warning("slack_not_asked", error=str(error))
+            self.told(not isinstance(error, AuthError))
             return
+        taken = True
         for client in clients:
             try:
                 await self.ask(client)
             except IntegrationError as error:
                 log.warning("slack_not_asked", error=str(error))
+                taken = taken and not isinstance(error, AuthError)
+        self.told(taken)
 
     async def ask(self, client: SlackClient) -> None:
         """What a workspace has that is new; all of it is stored before that is noted."""

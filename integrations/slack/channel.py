@@ -76,6 +76,7 @@ class SlackChannel:
         self._caller = SlackClient(config)
         """Asks for Socket Mode's addresses, for which the app itself has a token."""
         self._has_socket = False
+        self._is_refused = False
         self._sessions = Sessions()
         self._pace = Pace(clock=clock)
         self._plain: set[str] = set()
@@ -83,6 +84,8 @@ class SlackChannel:
 
     @property
     def connected(self) -> bool | None:
+        if self._is_refused:
+            return False
         return None if self._config.app_token is None else self._has_socket
 
     @property
@@ -241,9 +244,17 @@ class SlackChannel:
     def _note_socket(self, connected: bool) -> None:  # noqa: FBT001  as it is told
         self._has_socket = connected
 
+    def _note_answer(self, taken: bool) -> None:  # noqa: FBT001  as it is told
+        self._is_refused = not taken
+
     def catching_up(self, receive: Receive, notes: Notes) -> CatchUp:
         pace = self._config.history_calls_a_minute
-        return CatchUp(arrivals=self._arrivals(receive), notes=notes, calls_a_minute=pace)
+        return CatchUp(
+            arrivals=self._arrivals(receive),
+            notes=notes,
+            calls_a_minute=pace,
+            told=self._note_answer,
+        )
 
     async def check(self) -> list[str]:
         return await problems_of(self._workspaces, self._caller)

@@ -248,6 +248,16 @@ async def test_what_was_missed_in_old_threads_while_serve_was_on_is_found_within
     assert [one.message_id for one in await missed.stored()] == [asked]
 
 
+async def test_whether_our_credential_is_taken_is_told(missed: Missed) -> None:
+    missed.channel._note_socket(connected=True)
+    missed.api.fail("users.conversations", Fault(code="token_revoked"))
+    catching_up = missed.started()
+    await catching_up.round()
+    assert missed.channel.connected is False
+    await catching_up.round()
+    assert missed.channel.connected is True
+
+
 class BrokenNotes(MemoryNotes):
     """A database that is away."""
 

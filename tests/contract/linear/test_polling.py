@@ -64,6 +64,18 @@ async def test_linear_is_left_alone_for_as_long_as_it_asks(
     assert await asking.round() == 0
 
 
+async def test_whether_our_credential_is_taken_is_told(
+    site: Site, asking: Polling, linear: LinearApi
+) -> None:
+    said: list[bool | None] = [site.channel.connected]
+    linear.faults.add(faults.server_error(401), operation="SessionsSince")
+    linear.faults.add(faults.server_error(401), operation="oauth/token")
+    for _ in range(2):
+        await asking.round()
+        said.append(site.channel.connected)
+    assert said == [True, False, True]
+
+
 async def test_pages_that_lead_in_a_circle_are_given_up(asking: Polling, linear: LinearApi) -> None:
     page = {"nodes": [], "pageInfo": {"hasNextPage": True, "endCursor": "x"}}
     linear.faults.add(faults.unknown("agentSessions", page), operation="SessionsSince", times=3)
