@@ -1,8 +1,9 @@
 """What runs does not end because Docker is away for a while: containers may outlive it, and what has not begun can wait."""
 
 import asyncio
+import errno
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
 import structlog
@@ -15,6 +16,12 @@ T = TypeVar("T")
 
 OUTAGES: Final = 10
 """So often Docker may be away in the course of one run."""
+LACKS: Final = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    }
+)  # fmt: skip
+"""What a host may lack: space, a disk that takes something, files, memory."""
 
 
 async def outlast(
@@ -59,3 +66,19 @@ async def _until_it_answers(
                 raise
         else:
             return
+
+
+def lacking(errors: BaseExceptionGroup[OSError]) -> OSError:
+    """The first of them, if an operator can do something for all; else the group is raised again."""
+    leaves = list(_leaves(errors))
+    if any(error.errno not in LACKS for error in leaves):
+        raise errors
+    return leaves[0]
+
+
+def _leaves(error: OSError | BaseExceptionGroup[OSError]) -> Iterator[OSError]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error

@@ -36,6 +36,8 @@ class Pace:
     """Between two heartbeats of a host."""
     outage: float = 120.0
     """How long Docker may not answer before a run there counts as lost."""
+    mend: float = 1800.0
+    """How long this host may lack space or files, all in all, before a run there counts as lost."""
     sweep: float = 60.0
     """Between two looks for what was left behind."""
 

@@ -6,7 +6,6 @@ Every step may find that it was done before. Killed at any point, a new process 
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, NoReturn
 
@@ -14,19 +13,16 @@ import structlog
 
 from runner.attendance import Attendance
 from runner.errors import (
-    NotEquippedError,
-    RepoSettingsError,
     RunnerError,
     SandboxDiffersError,
     SandboxLostError,
-    SandboxStartError,
     ServeUnavailableError,
     StaleRunError,
     UnknownRunError,
-    WorkspaceError,
 )
+from runner.failures import failure
 from runner.lease import GONE, Claim, Standing
-from runner.outages import outlast
+from runner.outages import lacking, outlast
 from runner.outlet import Outlet
 from runner.preparation import Preparation
 from runner.protocol import Command, Event, EventRecord, Finished, Launch, Remark, RunKey, Started
@@ -41,13 +37,6 @@ REMARK_SEQ: Final = 2
 FINISHED_SEQ: Final = 1_000
 CONTAINERS: Final = 3
 _KILLED: Final = "It was ended before it could hand in what it had done so far."
-_WORDS: Final[Mapping[type[RunnerError], str]] = {
-    SandboxDiffersError: "The sandbox was set aside: ",
-    SandboxStartError: "The sandbox could not be started: ",
-    SandboxLostError: "The sandbox was lost: ",
-    WorkspaceError: "The repository could not be read: ",
-    ServeUnavailableError: "The work could not be handed in: ",
-}
 
 
 class _GoneError(Exception):
@@ -74,6 +63,7 @@ class LiveRun:
         self._ended = asyncio.Event()
         self._attached = False
         self._unknown = False
+        self._lacks = 0
 
     def command(self, command: Command) -> None:
         """Take in what a person wants; the same command twice is one, and a second stop does not wait."""
@@ -152,7 +142,20 @@ class LiveRun:
         except* _ForgottenError:
             again = True
             log.warning("run_retold", run=str(self.run))
+        except* OSError as errors:
+            again = await self._until_mended(lacking(errors))
         return again
+
+    async def _until_mended(self, error: OSError) -> bool:
+        """The containers go on while this host lacks something; the lease is kept, and all is read again."""
+        pace = self._station.pace
+        self._lacks += 1
+        log.error("host_lacks_something", run=str(self.run), error=str(error))
+        if self._lacks > pace.mend / pace.renew:
+            await self.give_up(f"The host of the run lacks something: {error.strerror}.")
+            return False
+        await asyncio.sleep(pace.renew)
+        return (await self._claim()).standing not in GONE
 
     async def _claim(self) -> Claim:
         claim = await self._station.leases.claim(self.run)
@@ -237,7 +240,7 @@ class LiveRun:
             if isinstance(error, SandboxDiffersError):
                 self._files.keep_aside()
                 await self._try_to_freeze()
-            return _failure(error)
+            return failure(error)
 
     async def _run(self) -> Finished:
         launch = await self._preparation.launch()
@@ -394,10 +397,3 @@ class LiveRun:
 
     def _record(self, seq: int, at: datetime, event: Event) -> EventRecord:
         return EventRecord(run=self.run, source="worker", seq=seq, at=at, event=event)
-
-
-def _failure(error: RunnerError) -> Finished:
-    if isinstance(error, RepoSettingsError | NotEquippedError):
-        return Finished(outcome="failed", reason=str(error))
-    said = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), "")
-    return Finished(outcome="failed", reason=f"{said}{error}", infrastructure=True)

@@ -392,6 +392,38 @@ async def answer_the_stop(site: Site) -> None:
     site.backend.emit(RUN, "agent", {"kind": "agent", "msg": answer})
 
 
+def full_disk(site: Site) -> Path:
+    """Where a run's transcript goes, nothing can be written; what stands for that."""
+    transcript = site.root / "h1" / "runs" / f"{RUN.task}-{RUN.fence}" / "transcript"
+    transcript.parent.mkdir(parents=True)
+    transcript.symlink_to("/dev/full")
+    return transcript
+
+
+async def test_a_full_disk_ends_no_run(site: Site) -> None:
+    await site.launch()
+    transcript = full_disk(site)
+    live = site.live(RUN)
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        with capture_logs() as said:
+            following = group.create_task(live.follow())
+            await until(lambda: [e["event"] for e in said].count("host_lacks_something") > 1)
+        transcript.unlink()
+        await following
+    assert site.finished().outcome == "done"
+    assert len([r for r in site.records if r.event.kind == "started"]) == 1
+    await nothing_is_left(site)
+
+
+async def test_a_disk_that_stays_full_fails_the_run_and_is_named(site: Site) -> None:
+    await site.launch()
+    full_disk(site)
+    await followed(site, site.live(RUN, pace=replace(SWIFT, mend=0.2)))
+    assert site.finished().infrastructure
+    assert "No space left on device" in site.finished().reason
+    await nothing_is_left(site)
+
+
 async def test_stop_hands_in_what_there_is(site: Site) -> None:
     await site.launch()
     site.container.hangs = {"session/prompt"}
