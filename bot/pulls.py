@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.intake import utc_now
@@ -15,7 +16,7 @@ from bot.progress import STATE_WORDS
 from bot.states import TaskState
 from bot.store import cursors, tasks
 from bot.store.engine import Store
-from bot.store.errors import StoreError
+from bot.store.errors import StoreError, StoreUnavailableError
 from bot.store.rows import TaskRow
 from integrations.errors import IntegrationError
 from integrations.forge import Forge, Pull
@@ -23,11 +24,15 @@ from integrations.forge import Forge, Pull
 log = structlog.get_logger()
 
 EVERY_SECONDS: Final = 300.0
+CALL_SECONDS: Final = 60.0
+"""For all that ended in one repository."""
 OVERLAP: Final = timedelta(minutes=10)
 """The forge stamps by its own clock."""
 PATIENCE: Final = timedelta(days=30)
 """A pull request that is still open after so long is not watched any more."""
 OPEN, ENDED, SINCE = "pull-open:", "pull-ended:", "pulls-since:"
+Watched = tuple[TaskRow, datetime]
+"""A task whose pull request is open, and when it was last pushed to."""
 WORDS = {"merged": "merged", "closed": "pull request closed"}
 
 
@@ -53,6 +58,7 @@ class PullWatch:
     store: Store
     forges: Mapping[str, Forge]
     now: Callable[[], datetime] = utc_now
+    call_seconds: float = CALL_SECONDS
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -64,34 +70,50 @@ class PullWatch:
             await asyncio.sleep(EVERY_SECONDS)
 
     async def step(self) -> None:
-        places: dict[tuple[str, str], list[tuple[TaskRow, datetime]]] = defaultdict(list)
+        places: dict[tuple[str, str], list[Watched]] = defaultdict(list)
         for task, since in await self._watched():
             places[task.forge, task.repo].append((task, since))
         for (forge, repo), watched in places.items():
             if forge in self.forges:
-                try:
-                    await self._ask(self.forges[forge], repo, watched)
-                except IntegrationError as error:
-                    log.warning("pulls_not_asked", repo=repo, error=str(error))
+                await self._ask_one_of_many(self.forges[forge], repo, watched)
 
-    async def _watched(self) -> list[tuple[TaskRow, datetime]]:
-        """With when they were last pushed to; what is not worth asking for is forgotten."""
-        found: list[tuple[TaskRow, datetime]] = []
+    async def _ask_one_of_many(self, forge: Forge, repo: str, watched: list[Watched]) -> None:
+        """Whatever becomes of it, the others are asked for."""
+        try:
+            await self._ask(forge, repo, watched)
+        except StoreUnavailableError:
+            raise
+        except (IntegrationError, TimeoutError) as error:
+            log.warning("pulls_not_asked", repo=repo, error=repr(error))
+        except Exception:  # whatever it was
+            log.exception("pulls_broke", forge=forge.name, repo=repo)
+
+    async def _watched(self) -> list[Watched]:
+        """What is not worth asking for is forgotten."""
+        found: list[Watched] = []
         async with self.store.begin() as tx:
             for task_id, noted in (await cursors.starting(tx, OPEN)).items():
-                task, since = await tasks.get(tx, task_id), datetime.fromisoformat(noted)
+                try:
+                    task, since = await tasks.get(tx, task_id), datetime.fromisoformat(noted)
+                except SQLAlchemyError:
+                    raise
+                except Exception:  # a row, or a note, that can't be read
+                    log.exception("pulls_unreadable", task=task_id)
+                    continue
                 if task is None or not task.pull_url or since < self.now() - PATIENCE:
                     await cursors.drop(tx, f"{OPEN}{task_id}")
                 else:
                     found.append((task, since))
         return found
 
-    async def _ask(self, forge: Forge, repo: str, watched: list[tuple[TaskRow, datetime]]) -> None:
+    async def _ask(self, forge: Forge, repo: str, watched: list[Watched]) -> None:
         now, name = self.now(), f"{SINCE}{forge.name}:{repo}"
         async with self.store.read() as conn:
             known = await cursors.get(conn, name)
         asked_at = datetime.fromisoformat(known) if known else min(at for _, at in watched)
-        ended = {p.url: p for p in await forge.ended_pulls(repo, since=asked_at - OVERLAP)}
+        async with asyncio.timeout(self.call_seconds):
+            pulls = await forge.ended_pulls(repo, since=asked_at - OVERLAP)
+        ended = {pull.url: pull for pull in pulls}
         async with self.store.begin() as tx:
             for task, _ in watched:
                 if (pull := ended.get(task.pull_url)) is not None:

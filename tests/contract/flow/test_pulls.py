@@ -1,16 +1,22 @@
 """What becomes of a pull request after its errand ended is known without a word from anybody."""
 
-from dataclasses import dataclass
-from datetime import timedelta
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from typing_extensions import override
 
 from bot.front import HouseFront
 from bot.in_force import InForce
 from bot.pulls import PATIENCE, PullWatch, state_word, watch
 from bot.store import cursors, tasks
+from bot.store.errors import StoreUnavailableError
 from integrations.errors import UnavailableError
+from integrations.forge import Pull
+from integrations.testing_forge import FakeForge
 from tests.contract.flow.office import Office
 from tests.contract.flow.press import REPO, FickleForge, Press
 from tests.support.store import a_task
@@ -27,9 +33,9 @@ class Watched:
     def office(self) -> Office:
         return self.press.office
 
-    async def look(self) -> None:
+    async def look(self, **values: float) -> None:
         store, forges, now = self.office.store, self.press.forges, self.office.clock.now
-        await PullWatch(store=store, forges=forges, now=now).step()
+        await PullWatch(store=store, forges=forges, now=now, **values).step()
 
     async def word(self) -> str:
         async with self.office.store.read() as conn:
@@ -92,3 +98,65 @@ async def test_it_is_given_up_after_a_while(watched: Watched) -> None:
     assert watched.asked() == 0
     async with watched.office.store.read() as conn:
         assert await cursors.starting(conn, "pull-open:") == {}
+
+
+@dataclass(slots=True, kw_only=True)
+class FaultyForge(FakeForge):
+    """It breaks, or without an error it never answers."""
+
+    error: Exception | None = field(default_factory=lambda: KeyError("a bug"))
+
+    @override
+    async def ended_pulls(self, repo: str, *, since: datetime) -> list[Pull]:
+        if self.error is not None:
+            raise self.error
+        await asyncio.Event().wait()
+        return []
+
+
+async def watch_before(watched: Watched, error: Exception | None) -> str:
+    """Something is open on a forge at fault, which is asked first; its task."""
+    watched.press.forges["other"] = FaultyForge(name="other", repos={}, error=error)
+    task = a_task(1, id="00", forge="other", repo=REPO, pull_url="http://forge.example/2")
+    async with watched.office.store.begin() as tx:
+        await tasks.insert(tx, task)
+        await watch(tx, task.id, now=watched.office.clock.now())
+    return task.id
+
+
+async def what_ended(watched: Watched) -> list[str]:
+    async with watched.office.store.read() as conn:
+        return list((await cursors.starting(conn, "pull-ended:")).values())
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(KeyError("a bug"), "pulls_broke"), (None, "pulls_not_asked")]
+)
+async def test_a_forge_at_fault_is_told_of_and_keeps_back_no_other(
+    watched: Watched, error: Exception | None, told: str
+) -> None:
+    await watch_before(watched, error)
+    watched.forge.merge_pull(REPO, 1)
+    with capture_logs() as logs:
+        await watched.look(call_seconds=0.05)
+    assert await what_ended(watched) == ["merged"]
+    assert told in {line["event"] for line in logs}
+
+
+async def test_a_note_that_cannot_be_read_is_told_of_and_keeps_back_no_other(
+    watched: Watched,
+) -> None:
+    broken = await watch_before(watched, KeyError("a bug"))
+    async with watched.office.store.begin() as tx:
+        await cursors.put(tx, f"pull-open:{broken}", "yesterday")
+    watched.forge.merge_pull(REPO, 1)
+    with capture_logs() as logs:
+        await watched.look()
+    assert await what_ended(watched) == ["merged"]
+    assert [line["task"] for line in logs if line["event"] == "pulls_unreadable"] == [broken]
+
+
+async def test_a_database_that_is_away_is_no_fault_of_a_forge(watched: Watched) -> None:
+    await watch_before(watched, StoreUnavailableError("away"))
+    with pytest.raises(StoreUnavailableError):
+        await watched.look()
