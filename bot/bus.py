@@ -73,6 +73,15 @@ class Traffic:
     """Not taken yet."""
     hosts: tuple[HostRow, ...]
 
+    @property
+    def room(self) -> int:
+        """How many launches more would be taken about now: free slots, and one for each host, so that none waits for us.
+
+        What lies on the bus is taken in the order in which it came there, whatever is urgent or whose turn it is.
+        """
+        taking = [host for host in self.hosts if not host.draining]
+        return sum(host.free + 1 for host in taking) - self.launches
+
 
 def redis_settings(url: str) -> RedisSettings:
     """Arq's settings for a URL (`redis://`, `rediss://` or `unix://`), with patience for short outages."""

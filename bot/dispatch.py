@@ -95,16 +95,17 @@ class Dispatcher:
             await self.commanded.wait(SWEEP_SECONDS)
 
     async def dispatch(self) -> int:
-        """Launch what the limits allow, the repositories in turn; the number of launches."""
+        """Launch what the limits allow and hosts have room for, the repositories in turn; the number of launches."""
         async with self.store.read() as conn:
             live = await tasks.in_states(conn, IN_SANDBOX)
             waiting = await self._candidates(conn, live)
         if waiting:
             # What is begun while Redis takes nothing would wait for the grace.
             await self.bus.check_writable()
+        room = (await self.bus.traffic()).room if waiting else 0
         launched = 0
         for task in in_turn(waiting, live):
-            if self._has_room(task, live):
+            if launched < room and self._has_room(task, live):
                 run = await self._begin(task)
                 if run is not None:
                     live.append(task)

@@ -117,6 +117,8 @@ class Shift:
         self._version = config.version
         self._draining = config.drain
         self._changed = asyncio.Event()
+        self._news = asyncio.Event()
+        """There is more or less room than was announced."""
         self._runs: dict[RunKey, LiveRun] = {}
         self._tasks = asyncio.TaskGroup()
         self._orphans = Orphans(station)
@@ -175,6 +177,7 @@ class Shift:
         if run in self._runs:
             return
         live = self._runs[run] = LiveRun(run, self._station)
+        self._news.set()
         self._tasks.create_task(self._attend(live))
         self._launches.pick(wanted=self._free > 0)
 
@@ -192,6 +195,7 @@ class Shift:
         finally:
             del self._runs[live.run]
             self._changed.set()
+            self._news.set()
             self._launches.pick(wanted=self._free > 0)
 
     async def _pass_commands(self) -> None:
@@ -220,6 +224,7 @@ class Shift:
 
     async def _beat(self) -> None:
         while True:
+            self._news.clear()
             self._station.meter.slots(slots=self._slots, free=self._free, draining=self._draining)
             await self._station.leases.announce(
                 slots=self._slots,
@@ -227,4 +232,6 @@ class Shift:
                 version=self._version,
                 draining=self._draining,
             )
-            await asyncio.sleep(self._station.pace.beat)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._station.pace.beat):
+                    await self._news.wait()

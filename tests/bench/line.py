@@ -21,6 +21,8 @@ from bot.states import TaskState
 from bot.store import tasks
 from bot.store.engine import Store
 from bot.store.rows import TaskRow
+from runner import keys
+from runner.lease import Leases
 from runner.protocol import RunKey
 from tests.bench.figures import Aim, Figure, at_most, sample
 from tests.bench.parts import parts
@@ -59,9 +61,11 @@ async def measure(root: Path, console: Console) -> list[Figure]:
 
 @contextlib.asynccontextmanager
 async def _yard(root: Path) -> AsyncIterator[_Yard]:
-    """A database, a Valkey and the dispatcher as they ship; nobody takes what is launched."""
+    """A database, a Valkey and the dispatcher as they ship; a host has room, and takes nothing."""
     async with parts(root) as (store, valkey):
         bus, queued = await Bus.open(valkey.url), Signal()
+        await Leases(bus.redis, host="h").announce(slots=1_000_000, free=1_000_000, version="1")
+        await bus.redis.persist(keys.host("h"))
         dispatcher = Dispatcher(
             store=store, bus=bus, in_force=InForce(POLICY), channels={}, queued=queued, spoken=Signal(), commanded=Signal()
         )  # fmt: skip

@@ -232,6 +232,23 @@ async def test_a_drain_that_is_ended_leaves_its_runs_at_work(
     assert not ended(site)
 
 
+async def test_that_a_host_has_less_room_or_more_is_told_at_once(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    """Not only with the next beat, which never comes here."""
+    await site.launch()
+    site.container.hangs = {"session/prompt"}
+    shift = Shift(a_config(site.root, valkey), site.station(pace=replace(SWIFT, beat=WAIT_SECONDS)))
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        working = group.create_task(shift.run())
+        await until_free(site.redis, 4)
+        await push(valkey, RUN)
+        await until_free(site.redis, 3)
+        await site.tell(RUN.task, fence=2)
+        await until_free(site.redis, 4)
+        working.cancel()
+
+
 async def test_a_host_without_runs_is_drained_at_once(site: Site, valkey: ValkeyServer) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         await Shift(replace(a_config(site.root, valkey), drain=True), site.station()).run()
@@ -386,6 +403,12 @@ async def test_a_worker_outlives_its_redis(site: Site, valkey: ValkeyServer) -> 
 async def until_announced(redis: Redis, host: str = "h1") -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         while not await redis.exists(keys.host(host)):  # noqa: ASYNC110 - Redis sets no event
+            await asyncio.sleep(0.01)
+
+
+async def until_free(redis: Redis, slots: int) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while json.loads(await redis.get(keys.host("h1")) or "{}").get("free") != slots:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
 
 

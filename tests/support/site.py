@@ -29,7 +29,15 @@ from tests.support.valkey import set_fields
 ANSWER = Answered(verdict="allow", status=0, stdout="Fix the login test")
 WAIT_SECONDS = 20.0
 SWIFT = Pace(
-    renew=0.05, poll=0.01, grace=0.2, keep=0.5, guard=5.0, beat=0.05, sweep=0.05, outage=5.0, mend=5.0
+    renew=0.05,
+    poll=0.01,
+    grace=0.2,
+    keep=0.5,
+    guard=5.0,
+    beat=0.05,
+    sweep=0.05,
+    outage=5.0,
+    mend=5.0,
 )
 IMAGES = {"default": "errand/agent:1"}
 

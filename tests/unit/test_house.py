@@ -24,6 +24,21 @@ README_LINES = 150
 BROAD = {
     "runner/worker.py:_attend",  # around a run: whatever it was, the person gets an end
     "bot/wiring.py:_keep_going",  # around a loop of serve: a fault in one must not silence the others
+    # Around one of many: a delivery, message, event, ticket or forge at fault holds up none of the others.
+    "bot/apply.py:apply",
+    "bot/completion.py:_attend",
+    "bot/completion.py:_completed",
+    "bot/desk.py:_failed",
+    "bot/desk.py:_take",
+    "bot/outbox.py:_attend",
+    "bot/outbox.py:_call",
+    "bot/publish.py:_attempt",
+    "bot/pulls.py:_ask_one_of_many",
+    "bot/pulls.py:_watched",
+    "bot/vigil.py:_others_go_on",
+    "bot/vigil.py:_tell",
+    "integrations/linear/polling.py:_tried",
+    "integrations/slack/catchup.py:run",
 }
 INSIDE = {
     f"policies/{name}.py"

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from bot.bus import Bus
 from bot.store.engine import Store
 from tests.contract.flow.office import Office
-from tests.contract.flow.yard import Yard
+from tests.contract.flow.yard import ScriptedHost, Yard
 from tests.support.store import sqlite_template
 from tests.support.valkey import ValkeyServer, redis, valkey
 
@@ -24,8 +24,10 @@ async def office(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[Office]
 
 
 @pytest.fixture
-async def bus(valkey: ValkeyServer) -> AsyncIterator[Bus]:
+async def bus(valkey: ValkeyServer, office: Office) -> AsyncIterator[Bus]:
+    """With a host on it that has room for all."""
     bus = await Bus.open(valkey.url)
+    await ScriptedHost(bus.redis, "h1", office).announce()
     yield bus
     await bus.close()
 

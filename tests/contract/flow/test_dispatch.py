@@ -96,6 +96,7 @@ async def test_one_person_at_the_limit_holds_back_nobody_else(
 async def test_a_crash_before_redis_was_told_starts_again_after_the_grace(yard: Yard) -> None:
     await yard.starting()
     await yard.redis.flushall()
+    await yard.host.announce()
     await yard.wait_out_the_grace()
     assert (await yard.office.task()).state is TaskState.QUEUED
     await yard.dispatcher.dispatch()
@@ -372,6 +373,7 @@ async def test_an_outage_of_redis_does_not_end_the_loops(
             failed = {"dispatch_failed", "apply_failed"}
             await until(lambda: failed <= {line["event"] for line in logs})
             await valkey.start()
+            await yard.host.announce()
             office.queued.set()
             await until(lambda: "run_dispatched" in {line["event"] for line in logs})
             for task in running:

@@ -80,6 +80,7 @@ async def test_a_launch_that_no_host_has_seen_costs_no_attempt_however_often_it_
     await yard.starting()
     for _ in range(2 * MAX_ATTEMPTS):
         await yard.redis.flushall()
+        await yard.host.announce()
         await yard.wait_out_the_grace()
         await yard.dispatcher.dispatch()
     task = await yard.office.task()
@@ -100,6 +101,7 @@ async def test_a_launch_that_kills_its_host_at_once_fails_with_the_third(
         await yard.host.fall_silent(run)
         if flushed:
             await yard.redis.flushall()
+        await yard.host.announce()
         await yard.wait_out_the_grace()
         await yard.dispatcher.dispatch()
     task = await yard.office.task()

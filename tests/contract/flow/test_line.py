@@ -10,6 +10,8 @@ from bot.said import show_card
 from bot.states import TaskState
 from bot.store import outbox, tasks
 from bot.store.rows import TaskRow
+from runner import keys
+from runner.lease import Leases
 from tests.contract.flow.office import Office
 from tests.contract.flow.test_dispatch import limited
 from tests.contract.flow.yard import Yard
@@ -154,3 +156,32 @@ async def place(office: Office, task: TaskRow) -> str:
         row = await outbox.get(conn, task.id, "card", str(task.round))
     assert row is not None
     return str(row.payload["doing"])
+
+
+async def test_no_more_is_begun_than_hosts_have_room_for_and_one_ahead(
+    office: Office, bus: Bus, redis: Redis
+) -> None:
+    yard = Yard.of(office, bus, redis)
+    await yard.host.announce(free=2)
+    waiting = [a_task(n, created_at=at(n), requester=f"fake:{n}") for n in range(5)]
+    begun = await started(office, bus, redis, waiting)
+    assert {row.id for row in begun} == {row.id for row in waiting[:3]}
+    assert await yard.dispatcher.dispatch() == 0
+
+    await yard.host.take()
+    await yard.host.announce(free=0)
+    urgent = a_task(9, created_at=at(9), requester="fake:urgent", priority=1)
+    begun_then = await started(office, bus, redis, [urgent])
+    assert {row.id for row in begun_then} - {row.id for row in begun} == {urgent.id}
+
+
+async def test_nothing_is_begun_without_a_host(office: Office, bus: Bus, redis: Redis) -> None:
+    yard = Yard.of(office, bus, redis)
+    await redis.delete(keys.host("h1"))
+    await office.hear("acme/web fix it")
+    assert await yard.dispatcher.dispatch() == 0
+    assert (await office.task()).state is TaskState.QUEUED
+    await Leases(redis, host="h2").announce(slots=1, free=0, version="1", draining=True)
+    assert await yard.dispatcher.dispatch() == 0
+    await yard.host.announce(free=1)
+    assert await yard.dispatcher.dispatch() == 1

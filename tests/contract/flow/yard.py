@@ -45,6 +45,11 @@ class ScriptedHost:
     async def claim(self, run: RunKey) -> Standing:
         return (await self._leases.claim(run)).standing
 
+    async def announce(self, *, free: int = 1000) -> None:
+        """It has room, and stays; whoever flushes Redis has to let it say so again."""
+        await self._leases.announce(slots=1000, free=free, version="1")
+        await self._redis.persist(keys.host(self.name))
+
     async def fall_silent(self, run: RunKey) -> None:
         """Its lease has run out."""
         await self._redis.delete(keys.lease(run.task))
