@@ -11,6 +11,8 @@ from bot.store.rows import TaskRow
 
 LOOKED_AT = 500
 """So many of those that wait are put in order."""
+NEXT = "waits in line, and is next"
+"""Where it is so for a while: it waits for room on a host, or for a host."""
 EXACT = 20
 """Nobody who is further back counts the places one by one."""
 

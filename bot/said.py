@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.line import LOOKED_AT, Room, in_words, line, room_of
+from bot.line import LOOKED_AT, NEXT, Room, in_words, line, room_of
 from bot.progress import STATE_WORDS, View, card, doing
 from bot.states import TERMINAL, TaskState
 from bot.store import followers, outbox, runs, tasks
@@ -229,7 +229,7 @@ async def places_in_line(conn: AsyncConnection) -> dict[str, str]:
     for room in set(rooms.values()):
         in_order = line(waiting, at_work, room)
         places[room] = {task.id: ahead for ahead, task in enumerate(in_order)}
-    return {id_: in_words(places[room][id_]) for id_, room in rooms.items()}
+    return {id_: in_words(places[room][id_]) or NEXT for id_, room in rooms.items()}
 
 
 async def _show(

@@ -10,6 +10,7 @@ from functools import partial
 import docker
 import pytest
 
+from bot.line import NEXT
 from bot.states import TaskState
 from bot.valkey import PID_FILE
 from tests.e2e.conftest import Team
@@ -121,10 +122,11 @@ async def test_a_drained_host_ends_its_runs_and_takes_no_more(team: Team) -> Non
     await ends_well(team, thread, agent)
     await team.mention("echo hello")
 
-    async def queued() -> bool:
-        return "errand_launches_waiting 1.0" in await team.metrics()
+    async def next_in_line() -> bool:
+        return 'errand_tasks{state="queued"} 1.0' in await team.metrics()
 
-    await until(queued, seconds=20, what="the next launch waits for another host")
+    await until(next_in_line, seconds=20, what="the next errand is in line")
+    assert "errand_launches_waiting 0.0" in await team.metrics()
 
 
 @pytest.mark.parametrize("lost", [(), ("host", "runs")], ids=["the database", "the directory"])

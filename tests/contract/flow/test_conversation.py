@@ -6,6 +6,7 @@ import pytest
 
 from bot.front import HouseFront
 from bot.in_force import InForce
+from bot.line import NEXT
 from bot.states import TaskState
 from integrations.channel import Inbound, Question
 from policies.model import Policy
@@ -274,7 +275,7 @@ async def test_what_waits_in_line_says_how_much_is_before_it(office: Office) -> 
     office.clock.forward(5)
     await office.vigil.tell_the_line()
     await office.send()
-    assert [card.doing for card in await office.cards()][1:] == ["", "waits in line, 1 before it"]
+    assert [card.doing for card in await office.cards()][1:] == [NEXT, "waits in line, 1 before it"]
 
 
 # What channels may show of it
