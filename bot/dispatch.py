@@ -1,9 +1,10 @@
 """From a queued row to a launch on the bus, and what becomes of runs whose host fell silent."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -25,7 +26,7 @@ from bot.said import show_card
 from bot.states import IN_SANDBOX, TaskState
 from bot.store import commands, runs, tasks
 from bot.store.engine import Store
-from bot.store.errors import StoreError
+from bot.store.errors import StoreError, StoreUnavailableError
 from bot.store.rows import CommandRow, RunRow, TaskRow
 from bot.tasks import end_round
 from integrations.channel import Channel
@@ -104,13 +105,15 @@ class Dispatcher:
             await self.bus.check_writable()
         room = (await self.bus.traffic()).room if waiting else 0
         launched = 0
+        named_by = asyncio.get_running_loop().time() + NAME_SECONDS
         for task in in_turn(waiting, live):
             if launched < room and self._has_room(task, live):
-                run = await self._begin(task)
-                if run is not None:
-                    live.append(task)
-                    launched += 1
-                    await self.bus.push_launch(run)
+                with self._others_go_on(task):
+                    run = await self._begin(task, named_by=named_by)
+                    if run is not None:
+                        live.append(task)
+                        launched += 1
+                        await self.bus.push_launch(run)
         if launched:
             self.spoken.set()
         return launched
@@ -137,20 +140,31 @@ class Dispatcher:
             and sum(t.repo == task.repo for t in live) < limits.tasks_per_repo
         )
 
-    async def _name(self, task: TaskRow) -> str:
-        """The name of who asked, for the commits and the pull request; nothing waits for it long."""
+    @contextlib.contextmanager
+    def _others_go_on(self, task: TaskRow) -> Iterator[None]:
+        """What breaks with one task is told of, and keeps back none that comes after it."""
+        try:
+            yield
+        except (StoreUnavailableError, RedisError, OSError):
+            raise
+        except Exception:
+            self.metrics.loop_failures.labels("dispatch").inc()
+            log.exception("dispatch_broke", task=task.id)
+
+    async def _name(self, task: TaskRow, *, by: float) -> str:
+        """The name of who asked, for the commits and the pull request, if it is known by then, in the loop's time."""
         channel = self.channels.get(task.conversation.channel)
         if channel is None:
             return task.requester_name
         try:
-            async with asyncio.timeout(NAME_SECONDS):
+            async with asyncio.timeout_at(by):
                 return await channel.name_of(task.requester)
         except (IntegrationError, TimeoutError) as error:
             log.warning("name_unknown", task=task.id, error=repr(error))
             return task.requester_name
 
-    async def _begin(self, task: TaskRow) -> RunKey | None:
-        name = await self._name(task)
+    async def _begin(self, task: TaskRow, *, named_by: float) -> RunKey | None:
+        name = await self._name(task, by=named_by)
         now = self.now()
         async with self.store.begin() as tx:
             # Another `serve` may have begun something since we looked.
@@ -201,8 +215,9 @@ class Dispatcher:
         for command in open_commands:
             if command.sent_at and (now - command.sent_at).total_seconds() < RESEND_SECONDS:
                 continue
-            if await self._send(command, by_id[command.task]):
-                sent.append(command.id)
+            with self._others_go_on(by_id[command.task]):
+                if await self._send(command, by_id[command.task]):
+                    sent.append(command.id)
         if sent:
             async with self.store.begin() as tx:
                 await commands.mark_sent(tx, sent, now)
@@ -256,7 +271,8 @@ class Dispatcher:
         self._sought &= held
         self._claimed &= held
         for task in live:
-            await self._look_after(task)
+            with self._others_go_on(task):
+                await self._look_after(task)
         strangers = set(await self.bus.leased_tasks()) - {run.task for run in held}
         self._strangers = {t: at for t, at in self._strangers.items() if t in strangers}
         for task_id in strangers:

@@ -120,12 +120,12 @@ async def test_a_drained_host_ends_its_runs_and_takes_no_more(team: Team) -> Non
     draining = team.errand.processes["work"]
     assert await asyncio.to_thread(draining.wait, 60) == 0
     await ends_well(team, thread, agent)
-    await team.mention("echo hello")
+    after = await team.mention("echo hello")
 
     async def next_in_line() -> bool:
-        return 'errand_tasks{state="queued"} 1.0' in await team.metrics()
+        return any(NEXT in text for text in await team.thread(after))
 
-    await until(next_in_line, seconds=20, what="the next errand is in line")
+    await until(next_in_line, seconds=30, what="the next errand waits for a host, and says so")
     assert "errand_launches_waiting 0.0" in await team.metrics()
 
 

@@ -8,13 +8,16 @@ from arq.connections import RedisSettings, create_pool
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
+from typing_extensions import override
 
 from bot.bus import Bus
+from bot.dispatch import NAME_SECONDS
 from bot.restored import note_restored
 from bot.states import TaskState
 from bot.store import commands
 from bot.store.rows import CommandRow
 from integrations.channel import Mark
+from integrations.testing import FakeChannel
 from policies.model import Limits, Policy
 from runner import keys
 from runner.lease import Standing
@@ -57,6 +60,45 @@ async def test_a_task_is_dispatched_once(yard: Yard) -> None:
 async def test_the_requester_is_named_as_people_know_them(yard: Yard) -> None:
     await yard.starting()
     assert (await yard.office.task()).requester_name == "Dana"
+
+
+class ShyChannel(FakeChannel):
+    """It never knows a name: `fake:odd` is a bug, and of the others it says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited = 0.0
+
+    @override
+    async def name_of(self, person: str) -> str:
+        if person == "fake:odd":
+            raise AttributeError("a bug")
+        began = asyncio.get_running_loop().time()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.waited += asyncio.get_running_loop().time() - began
+        return ""
+
+
+async def test_all_launches_of_a_round_wait_for_names_together(yard: Yard) -> None:
+    channel = ShyChannel()
+    yard.dispatcher.channels = {"fake": channel}
+    for n in range(3):
+        await yard.office.hear(ASK, author=f"fake:{n}", thread=f"{n}.0")
+    assert await yard.dispatcher.dispatch() == 3
+    assert channel.waited < 2 * NAME_SECONDS
+
+
+async def test_a_bug_that_one_task_meets_holds_up_no_other(yard: Yard) -> None:
+    yard.dispatcher.channels = {"fake": ShyChannel()}
+    await yard.host.announce(free=0)  # room for one, ahead
+    for n, author in enumerate(("fake:odd", "fake:dana")):
+        await yard.office.hear(ASK, author=author, thread=f"{n}.0")
+    with capture_logs() as logs:
+        assert await yard.dispatcher.dispatch() == 1
+    assert await states(yard.office) == [TaskState.QUEUED, TaskState.STARTING]
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["dispatch_broke"]
 
 
 @pytest.mark.parametrize(
