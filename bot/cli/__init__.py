@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "doctor": "bot.cli.doctor:doctor",
         "task": "bot.cli.task:app",
         "top": "bot.cli.top:top",
+        "inbox": "bot.cli.inbox:app",
         "outbox": "bot.cli.outbox:app",
         "aside": "bot.cli.aside:app",
         "image": "bot.cli.image:app",

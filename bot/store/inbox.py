@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.store.rows import InboxRow
-from bot.store.tables import NEW, RAW
+from bot.store.rows import DeadRow, InboxRow
+from bot.store.tables import DEAD, NEW, RAW
 from bot.store.tables import inbox as table
 from bot.store.writing import insert_new, insert_new_many
 from integrations.channel import Conversation, Inbound
@@ -109,6 +109,25 @@ async def fail(tx: AsyncConnection, row_id: int, *, error: str) -> int:
     return int((await tx.execute(changes.returning(table.c.tries))).scalar_one())
 
 
+async def dead(conn: AsyncConnection, *, limit: int) -> list[DeadRow]:
+    """What failed for good, the newest first; also what can't be read."""
+    columns = (table.c[name] for name in DeadRow.model_fields)
+    query = select(*columns).where(table.c.state == DEAD).order_by(table.c.id.desc()).limit(limit)
+    found = (await conn.execute(query)).mappings()
+    return [DeadRow.model_validate({**row, "inbound": _inbound(row["inbound"])}) for row in found]
+
+
+async def revive(tx: AsyncConnection, row_id: int) -> bool:
+    """Deal with a dead one again; False for any other."""
+    query = select(table.c.inbound).where(table.c.id == row_id, table.c.state == DEAD)
+    if (found := (await tx.execute(query)).first()) is None:
+        return False
+    partial = isinstance(found.inbound, dict) and found.inbound.get("partial")
+    changes = {"state": "raw" if partial else "new", "tries": 0, "error": ""}
+    mine = (table.c.id == row_id, table.c.state == DEAD)
+    return (await tx.execute(update(table).where(*mine).values(changes))).rowcount == 1
+
+
 async def _in_state(
     conn: AsyncConnection, state: ColumnElement[str], limit: int | None, *which: ColumnElement[bool]
 ) -> list[dict[str, Any]]:
@@ -124,6 +143,13 @@ def _readable(row: dict[str, Any]) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def _inbound(stored: object) -> Inbound | None:
+    try:
+        return Inbound.model_validate(stored)
+    except ValidationError:
+        return None
 
 
 async def prune(

@@ -23,6 +23,18 @@ class InboxRow(_Row):
     received_at: datetime
 
 
+class DeadRow(_Row):
+    """A delivery that failed for good."""
+
+    id: int
+    source: str
+    inbound: Inbound | None
+    """None where it can't be read: damaged, or of another version."""
+    tries: int
+    error: str
+    received_at: datetime
+
+
 class TaskRow(_Row):
     id: str
     """ULID, lower case."""

@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text as sql
 
 from bot.cli import COMMANDS
 from bot.states import TaskState
-from bot.store import approvals, audit, events, outbox, runs, tasks
+from bot.store import approvals, audit, events, inbox, outbox, runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import ApprovalRow, AuditEntry
 from tests.contract.cli.conftest import Place
 from tests.support.installation import until
-from tests.support.store import NOW, a_message, a_run, a_task, an_event
+from tests.support.store import NOW, a_message, a_run, a_task, an_event, an_inbound
 
 pytestmark = pytest.mark.timeout(120)
 ENDED = {"state": TaskState.FAILED, "fence": 1, "attempts": 1, "ended_at": NOW}
@@ -144,6 +145,35 @@ def test_messages_are_listed_and_a_dead_one_is_tried_again(talking: Place) -> No
     assert {row["id"] for row in talking.json("outbox", "list")} == {"waits", "dead"}
     assert talking.errand("outbox", "retry", "nobody").returncode == 3
     assert talking.errand("audit", "verify").stdout == "1 rows, unbroken\n"
+
+
+@pytest.fixture
+async def deaf(place: Place) -> AsyncIterator[Place]:
+    """An installation with two deliveries that failed for good; one of them can't be read."""
+    place.data.mkdir()
+    store = Store(f"sqlite:///{place.data}/errand.db")
+    await store.upgrade()
+    async with store.begin() as tx:
+        for n in range(2):
+            assert await inbox.insert(tx, an_inbound(n, text=HOSTILE), now=NOW)
+            await inbox.fail(tx, n + 1, error="AttributeError('a bug')")
+            await inbox.finish(tx, n + 1, state="dead")
+        await tx.execute(sql("UPDATE inbox SET inbound = '{}' WHERE id = 2"))
+    yield place
+    await store.close()
+
+
+def test_dead_deliveries_are_listed_and_dealt_with_again(deaf: Place) -> None:
+    damaged, dead = deaf.json("inbox", "list")
+    assert (damaged["id"], damaged["inbound"]) == (2, None)
+    assert (dead["id"], dead["tries"], dead["error"]) == (1, 1, "AttributeError('a bug')")
+    shown = deaf.errand("inbox", "list").stdout
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) == 3
+    assert deaf.errand("inbox", "retry", "1").stdout == "it will be dealt with again\n"
+    assert deaf.errand("inbox", "retry", "1").returncode == 3
+    assert [row["id"] for row in deaf.json("inbox", "list")] == [2]
+    assert deaf.errand("audit", "verify").stdout == "1 rows, unbroken\n"
 
 
 def test_what_runs_where_is_shown_once_where_nobody_looks(tasked: Place) -> None:

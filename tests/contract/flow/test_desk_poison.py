@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from bot.desk import MAX_TRIES, Desk
-from bot.store import cursors
+from bot.store import cursors, inbox
 from integrations.channel import Inbound
 from tests.contract.flow.office import HERE, Office
 
@@ -40,6 +40,23 @@ async def test_what_the_database_refuses_is_dead_in_the_end(office: Office) -> N
     assert len(await office.notices()) == 1
 
 
+async def test_a_dead_delivery_is_dealt_with_when_the_operator_says_so(office: Office) -> None:
+    asked = office.inbound(GOOD)
+    async with office.refusing("task"):
+        await office.intake.receive(asked)
+        await work_off(office)
+    async with office.store.begin() as tx:
+        [dead] = await inbox.dead(tx, limit=10)
+        assert (dead.tries, dead.inbound) == (MAX_TRIES, asked)
+        assert dead.error
+        assert await inbox.revive(tx, dead.id)
+        assert not await inbox.revive(tx, dead.id)
+        assert await inbox.dead(tx, limit=10) == []
+    await work_off(office, 1)
+    assert await office.inbox_states() == ["done"]
+    assert (await office.task()).prompt == GOOD
+
+
 async def test_what_the_database_refuses_holds_up_nobody(office: Office) -> None:
     async with office.refusing("task"):
         await office.intake.receive(office.inbound(GOOD, thread="1.0"))
@@ -62,6 +79,9 @@ async def test_a_row_that_cannot_be_read_any_more_holds_up_nobody(office: Office
         await tx.execute(text("UPDATE inbox SET inbound = '{\"old\": 1}' WHERE id = 1"))
     await work_off(office)
     assert await office.inbox_states() == ["dead", "done"]
+    async with office.store.read() as conn:
+        [dead] = await inbox.dead(conn, limit=10)
+    assert (dead.id, dead.source, dead.inbound) == (1, "fake", None)
 
 
 @pytest.mark.parametrize("words", ["\x00", "\ud800", "🙂" * 10_000])

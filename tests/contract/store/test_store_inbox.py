@@ -106,3 +106,18 @@ async def test_a_failure_counts_and_the_row_stays_new(store: Store) -> None:
         assert await inbox.fail(tx, row.id, error="no policy") == 2
         (again,) = await inbox.new(tx, limit=1)
     assert again == row.model_copy(update={"tries": 2})
+
+
+async def test_a_dead_one_is_again_what_it_was(store: Store) -> None:
+    async with store.begin() as tx:
+        await inbox.insert(tx, an_inbound(1), now=NOW)
+        await inbox.insert(tx, an_inbound(2, partial=True), now=NOW)
+        [whole], [partial] = await inbox.new(tx, limit=9), await inbox.raw(tx, limit=9)
+        for row in (whole, partial):
+            await inbox.finish(tx, row.id, state="dead")
+        assert [row.id for row in await inbox.dead(tx, limit=9)] == [partial.id, whole.id]
+        assert [row.id for row in await inbox.dead(tx, limit=1)] == [partial.id]
+        assert await inbox.revive(tx, whole.id)
+        assert await inbox.revive(tx, partial.id)
+        assert await inbox.new(tx, limit=9) == [whole]
+        assert await inbox.raw(tx, limit=9) == [partial]
