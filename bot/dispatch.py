@@ -1,10 +1,10 @@
 """From a queued row to a launch on the bus, and what becomes of runs whose host fell silent."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.bus import Bus
+from bot.guard import others_go_on
 from bot.in_force import InForce
 from bot.intake import Signal, utc_now
 from bot.line import in_turn
@@ -40,6 +41,8 @@ log = structlog.get_logger()
 SWEEP_SECONDS = 2.0
 RESEND_SECONDS = 3.0
 NAME_SECONDS = 2.0
+AWAY = (StoreUnavailableError, RedisError, OSError)
+"""What all tasks meet, not one."""
 REMEMBERED = timedelta(days=7)
 """How long a worker may come back and ask after a run that has ended."""
 
@@ -140,16 +143,8 @@ class Dispatcher:
             and sum(t.repo == task.repo for t in live) < limits.tasks_per_repo
         )
 
-    @contextlib.contextmanager
-    def _others_go_on(self, task: TaskRow) -> Iterator[None]:
-        """What breaks with one task is told of, and keeps back none that comes after it."""
-        try:
-            yield
-        except (StoreUnavailableError, RedisError, OSError):
-            raise
-        except Exception:
-            self.metrics.loop_failures.labels("dispatch").inc()
-            log.exception("dispatch_broke", task=task.id)
+    def _others_go_on(self, task: TaskRow) -> AbstractContextManager[None]:
+        return others_go_on("dispatch", self.metrics, *AWAY, task=task.id)
 
     async def _name(self, task: TaskRow, *, by: float) -> str:
         """The name of who asked, for the commits and the pull request, if it is known by then, in the loop's time."""

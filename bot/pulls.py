@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,7 +11,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.guard import others_go_on
 from bot.intake import utc_now
+from bot.metrics import Metrics
 from bot.progress import STATE_WORDS
 from bot.states import TaskState
 from bot.store import cursors, tasks
@@ -59,6 +61,7 @@ class PullWatch:
     forges: Mapping[str, Forge]
     now: Callable[[], datetime] = utc_now
     call_seconds: float = CALL_SECONDS
+    metrics: Metrics = field(default_factory=Metrics)
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -79,14 +82,13 @@ class PullWatch:
 
     async def _ask_one_of_many(self, forge: Forge, repo: str, watched: list[Watched]) -> None:
         """Whatever becomes of it, the others are asked for."""
-        try:
-            await self._ask(forge, repo, watched)
-        except StoreUnavailableError:
-            raise
-        except (IntegrationError, TimeoutError) as error:
-            log.warning("pulls_not_asked", repo=repo, error=repr(error))
-        except Exception:  # whatever it was
-            log.exception("pulls_broke", forge=forge.name, repo=repo)
+        with others_go_on(
+            "pulls", self.metrics, StoreUnavailableError, forge=forge.name, repo=repo
+        ):
+            try:
+                await self._ask(forge, repo, watched)
+            except (IntegrationError, TimeoutError) as error:
+                log.warning("pulls_not_asked", repo=repo, error=repr(error))
 
     async def _watched(self) -> list[Watched]:
         """What is not worth asking for is forgotten."""

@@ -1,8 +1,8 @@
 """Looks after what nothing else moves: tickets that wait for others, and conversations that grow too quiet."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -10,7 +10,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.guard import others_go_on
 from bot.intake import Signal, utc_now
+from bot.metrics import Metrics
 from bot.said import places_in_line, quiet_since, say_everywhere, show_card, whereabouts
 from bot.standing import destination_of
 from bot.states import LIVE, TaskState
@@ -46,6 +48,7 @@ class Vigil:
     spoken: Signal
     now: Callable[[], datetime] = utc_now
     call_seconds: float = CALL_SECONDS
+    metrics: Metrics = field(default_factory=Metrics)
     _asked: dict[str, datetime] = field(default_factory=dict)
     """When it was asked what they wait for, by task."""
     _told: dict[str, str] = field(default_factory=dict)
@@ -57,7 +60,7 @@ class Vigil:
         while True:
             try:
                 for duty in (self.release, self.break_silence, self.tell_the_line):
-                    with _others_go_on(duty=duty.__name__):
+                    with self._others_go_on(duty=duty.__name__):
                         await duty()
             except StoreError as error:
                 log.warning("vigil_store_unreachable", error=repr(error))
@@ -70,7 +73,7 @@ class Vigil:
             if (where := destination_of(task.conversation)) in hung:
                 continue
             self._asked[task.id] = self.now()
-            with _others_go_on(task=task.id):
+            with self._others_go_on(task=task.id):
                 try:
                     freed += await self._ask(task)
                 except TimeoutError:
@@ -122,11 +125,11 @@ class Vigil:
             live = await tasks.in_states(conn, LIVE)
             silent = []
             for task in live:
-                with _others_go_on(task=task.id):
+                with self._others_go_on(task=task.id):
                     if await self._is_silent(conn, task):
                         silent.append(task)
         for task in silent:
-            with _others_go_on(task=task.id):
+            with self._others_go_on(task=task.id):
                 async with self.store.begin() as tx:
                     fresh = await tasks.get(tx, task.id)
                     if fresh is not None and fresh.state in LIVE:
@@ -154,7 +157,7 @@ class Vigil:
             raise
         except Exception:  # noqa: BLE001  which one it is, and why, is told where it is alone
             for id_, place in places.items():
-                with _others_go_on(task=id_):
+                with self._others_go_on(task=id_):
                     await self._tell_at_once({id_: place})
 
     async def _tell_at_once(self, places: Mapping[str, str]) -> None:
@@ -174,16 +177,6 @@ class Vigil:
                 return True
         return False
 
-
-@contextmanager
-def _others_go_on(**about: str) -> Iterator[None]:
-    """What breaks is told of, and keeps back nothing that comes after it."""
-    try:
-        yield
-    except (
-        StoreUnavailableError,
-        SQLAlchemyError,
-    ):  # the latter ends the transaction that it is in
-        raise
-    except Exception:  # whatever it was
-        log.exception("vigil_broke", **about)
+    def _others_go_on(self, **about: str) -> AbstractContextManager[None]:
+        # The latter ends the transaction that it is in.
+        return others_go_on("vigil", self.metrics, StoreUnavailableError, SQLAlchemyError, **about)

@@ -262,7 +262,7 @@ def _assemble(parts: _Opened) -> Services:
         queued=queued, spoken=spoken, commanded=commanded,
         dealt=Dealt(metrics=metrics, tracing=tracing), now=now,
     )  # fmt: skip
-    vigil = Vigil(store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken, now=now)  # fmt: skip
+    vigil = Vigil(store=store, channels=channels, trackers=trackers, queued=queued, spoken=spoken, metrics=metrics, now=now)  # fmt: skip
     dispatcher = Dispatcher(
         store=store, bus=bus, in_force=in_force, channels=channels, queued=queued, spoken=spoken,
         commanded=commanded, metrics=metrics, tracing=tracing, now=now,
@@ -300,7 +300,7 @@ def _assemble(parts: _Opened) -> Services:
             "commands": dispatcher.run_commands, "outbox": outbox.run, "policy": policy_file.run, "duty": duty.run,
             "clock": parts.clock.run,
             "apply": duty.only(applier.run), "publish": duty.only(publisher.run),
-            "pulls": duty.only(PullWatch(store=store, forges=forges).run), "retention": duty.only(retention.run),
+            "pulls": duty.only(PullWatch(store=store, forges=forges, metrics=metrics).run), "retention": duty.only(retention.run),
         },
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from bot.front import HouseFront
 from bot.in_force import InForce
-from bot.pulls import PATIENCE, PullWatch, state_word, watch
+from bot.pulls import CALL_SECONDS, PATIENCE, PullWatch, state_word, watch
 from bot.store import cursors, tasks
 from bot.store.errors import StoreUnavailableError
 from integrations.errors import UnavailableError
@@ -33,9 +33,10 @@ class Watched:
     def office(self) -> Office:
         return self.press.office
 
-    async def look(self, **values: float) -> None:
+    async def look(self, *, call_seconds: float = CALL_SECONDS) -> None:
         store, forges, now = self.office.store, self.press.forges, self.office.clock.now
-        await PullWatch(store=store, forges=forges, now=now, **values).step()
+        watch = PullWatch(store=store, forges=forges, now=now, call_seconds=call_seconds)
+        await watch.step()
 
     async def word(self) -> str:
         async with self.office.store.read() as conn:
