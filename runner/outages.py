@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 import structlog
 
-from runner.errors import SandboxAwayError
+from runner.errors import SandboxAwayError, SandboxDiffersError, SandboxStartError
+from runner.sandbox import Sandbox
 from runner.station import Pace
 
 log = structlog.get_logger()
@@ -16,6 +17,8 @@ T = TypeVar("T")
 
 OUTAGES: Final = 10
 """So often Docker may be away in the course of one run."""
+FALTERS: Final = 5
+"""So often Docker may refuse what concerns containers that are there, before the run is given up and begun anew."""
 LACKS: Final = frozenset(
     {
         errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
@@ -51,6 +54,23 @@ async def outlast(
             if stopping():
                 return None
     return await attempt()
+
+
+async def ensured(sandbox: Sandbox, *, begun: bool, pace: Pace) -> None:
+    """`ensure` the sandbox: with what had begun Docker may falter some times, for instance just after its start.
+
+    Raises:
+        SandboxStartError: as `ensure` does, at once where nothing had begun, another try would not help, or Docker is away.
+    """
+    for _ in range(FALTERS if begun else 0):
+        try:
+            return await sandbox.ensure()
+        except (SandboxDiffersError, SandboxAwayError):
+            raise
+        except SandboxStartError as error:
+            log.warning("docker_falters", error=str(error))
+            await asyncio.sleep(pace.renew)
+    return await sandbox.ensure()
 
 
 async def _until_it_answers(

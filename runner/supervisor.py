@@ -22,7 +22,7 @@ from runner.errors import (
 )
 from runner.failures import failure
 from runner.lease import GONE, Claim, Standing
-from runner.outages import lacking, outlast
+from runner.outages import ensured, lacking, outlast
 from runner.outlet import Outlet
 from runner.preparation import Preparation
 from runner.protocol import Command, Event, EventRecord, Finished, Launch, Remark, RunKey, Started
@@ -305,7 +305,7 @@ class LiveRun:
     async def _ensure(self, sandbox: Sandbox) -> None:
         is_new, began = self._files.read("started", EventRecord) is None, time.monotonic()
         with self._station.tracing.span("sandbox.start", task=self.run.task, adopted=not is_new):
-            await sandbox.ensure()
+            await ensured(sandbox, begun=not is_new, pace=self._station.pace)
         if is_new:
             self._station.meter.sandbox_started(time.monotonic() - began)
 

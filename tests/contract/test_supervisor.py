@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from runner import keys
 from runner.lease import Claim, Leases, Standing
+from runner.outages import FALTERS
 from runner.protocol import (
     Asked,
     Brokered,
@@ -159,6 +160,19 @@ async def test_containers_that_vanished_are_not_begun_again(site: Site) -> None:
     await followed(site, site.live(RUN))
     assert site.finished().outcome == "failed"
     assert site.finished().infrastructure
+
+
+@pytest.mark.parametrize(("refusals", "outcome"), [(FALTERS, "done"), (FALTERS + 1, "failed")])
+async def test_what_has_begun_is_not_lost_where_docker_falters(
+    site: Site, refusals: int, outcome: str
+) -> None:
+    await site.launch()
+    await killed_at(site.live(RUN), lambda: site.lines(RUN) > 8)
+    site.backend.start_failures.extend(["server error"] * refusals)
+    await followed(site, site.live(RUN))
+    assert site.backend.start_failures == []
+    assert site.finished().outcome == outcome
+    assert site.finished().infrastructure == (outcome == "failed")
 
 
 async def test_a_run_of_another_host_is_left_alone(site: Site) -> None:
