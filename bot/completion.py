@@ -89,15 +89,14 @@ class Completer:
 
     async def take(self) -> list[InboxRow]:
         """What is due and not under way, the oldest first; each is to be settled."""
-        now = self.now()
-        waiting = [id_ for id_, trouble in self._troubles.items() if trouble.not_before > now]
-        calls = Counter(self._under_way.values())
-        busy = [channel for channel, number in calls.items() if number >= BATCH]
         try:
             async with self.store.read() as conn:
-                rows = await inbox.raw(
-                    conn, limit=BATCH, but_not=[*waiting, *self._under_way], busy=busy
-                )
+                # All at one moment: a call that ends goes from one of these to the other.
+                now, under_way = self.now(), list(self._under_way)
+                paused = [id_ for id_, one in self._troubles.items() if one.not_before > now]
+                calls = Counter(self._under_way.values())
+                busy = [channel for channel, number in calls.items() if number >= BATCH]
+                rows = await inbox.raw(conn, limit=BATCH, but_not=paused + under_way, busy=busy)
         except ValidationError:
             await bury_unreadable(self.store, raw=True)
             self.partial.set()

@@ -154,7 +154,8 @@ async def candidates(
 
     What stands behind those who have as much at work as they may is not even read.
     """
-    has_room = (table.c.repo.not_in(full_repos), table.c.requester.not_in(full_people))
+    repos = [repo for repo in await _repos(conn) if repo not in full_repos]
+    has_room = (table.c.repo.in_(repos), table.c.requester.not_in(full_people))
     order = (_URGENCY, table.c.created_at, table.c.id)
     of_person = func.row_number().over(
         partition_by=(table.c.repo, table.c.requester), order_by=order
@@ -165,6 +166,15 @@ async def candidates(
     few = select(table.c.id, of_repo.label("of_repo")).where(table.c.id.in_(first)).subquery()
     chosen = select(few.c.id).where(few.c.of_repo <= per_repo)
     return await _all(conn, _line(select(table).where(table.c.id.in_(chosen))))
+
+
+async def _repos(conn: AsyncConnection) -> list[str]:
+    """All that ever had a task, from one to the next in the index: how many tasks each has costs nothing."""
+    each = select(func.min(table.c.repo).label("repo")).cte(recursive=True)
+    following = select(func.min(table.c.repo)).where(table.c.repo > each.c.repo).scalar_subquery()
+    each = each.union_all(select(following).where(each.c.repo.is_not(None)))
+    found = await conn.execute(select(each.c.repo).where(each.c.repo.is_not(None)))
+    return list(found.scalars())
 
 
 def urgency(priority: int) -> int:

@@ -24,8 +24,8 @@ DISPATCH, APPLY = 23, 13
 """Steps of each, by the tests that count them."""
 
 
-class DiedError(Exception):
-    """The process ended here."""
+class DiedError(BaseException):
+    """The process ended here, and nothing in it goes on."""
 
 
 @dataclass(slots=True)

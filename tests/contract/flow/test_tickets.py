@@ -187,6 +187,18 @@ async def test_what_breaks_cancels_no_call_and_goes_on_without(office: Office) -
         completing.cancel()
 
 
+async def test_what_breaks_while_others_are_looked_for_is_paused_too(office: Office) -> None:
+    office.channel = channel = BrokenChannel()
+    await office.intake.receive(partial(office, 0))
+    completer = office.completer
+    [row] = await completer.take()
+    async with asyncio.TaskGroup() as group:
+        looking = group.create_task(completer.take())
+        group.create_task(completer.settle(row))
+    assert looking.result() == []
+    assert channel.calls == ["complete"]
+
+
 class HangingChannel(FakeChannel):
     """A channel that is asked, and never answers."""
 

@@ -35,6 +35,8 @@ Call = Callable[[AsyncConnection], Awaitable[object]]
 CALLS: dict[str, Call] = {
     "inbox.new": lambda c: inbox.new(c, limit=10),
     "inbox.finish": lambda c: inbox.finish(c, 1, state="done"),
+    "inbox.dead": lambda c: inbox.dead(c, limit=10),
+    "inbox.revive": lambda c: inbox.revive(c, 1),
     "inbox.backlog": inbox.backlog,
     "inbox.prune": lambda c: inbox.prune(c, before=at(5000), after=0, limit=10),
     "tasks.get": lambda c: tasks.get(c, TASK),
@@ -42,6 +44,7 @@ CALLS: dict[str, Call] = {
     "tasks.listing": tasks.listing,
     "tasks.listing of states": lambda c: tasks.listing(c, states=[TaskState.FAILED]),
     "tasks.queued": lambda c: tasks.queued(c, limit=10),
+    "tasks.candidates": lambda c: tasks.candidates(c, each=2, per_repo=5),
     "tasks.in_states": lambda c: tasks.in_states(c, LIVE),
     "tasks.count_live": tasks.count_live,
     "tasks.count_live of a person": lambda c: tasks.count_live(c, requester="slack:U0DANA"),
@@ -99,6 +102,8 @@ READ_FROM_ONE_END = {
     "SCAN audit_checkpoint USING INDEX sqlite_autoindex_audit_checkpoint_1",
 }
 """Whole indices, read in order up to the limit or because all of it is asked for."""
+FOUND = ("SCAN (subquery", "SCAN anon_")
+"""What another part of the same statement has found by an index."""
 
 
 async def _plans(tx: AsyncConnection, call: Call) -> list[str]:
@@ -126,6 +131,7 @@ async def test_every_statement_finds_its_rows_by_an_index(store: Store, name: st
             await tx.execute(text("SET LOCAL enable_seqscan = off"))
         plans = await _plans(tx, CALLS[name])
     whole = {plan for plan in plans if "SCAN" in plan or "Seq Scan" in plan}
+    whole -= {plan for plan in whole if plan.startswith(FOUND)}
     assert plans
     assert whole <= READ_FROM_ONE_END
 
