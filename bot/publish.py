@@ -10,15 +10,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.description import description
 from bot.gate import Admitted, Gate, RefusedError
-from bot.handin import HandIn, HandIns, NothingHandedInError
+from bot.handin import HandIn, HandIns
 from bot.intake import Signal, utc_now
 from bot.kept import note_kept
 from bot.metrics import Metrics
+from bot.patience import FOR_GOOD, FOR_NOW, PUZZLED_SECONDS, patience, why
 from bot.progress import Published, View, final
 from bot.pulls import watch
 from bot.record import record
@@ -33,16 +33,11 @@ from bot.tasks import end_round, pushed_key
 from integrations.channel import FileChange, Final, Notice
 from integrations.errors import (
     AuthError,
-    IntegrationError,
     RateLimitedError,
-    RejectedError,
     UnavailableError,
 )
 from integrations.forge import Forge, Pull, PullDraft
 from policies.model import Grant
-from runner.errors import WorkspaceError
-from runner.git import PushRejectedError, RemoteUnavailableError
-from runner.inside.errors import GitReadError
 from runner.protocol import Finished, RunKey
 from runner.tracing import NoTracing, Tracing
 
@@ -50,12 +45,10 @@ log = structlog.get_logger()
 
 SWEEP_SECONDS = 5.0
 RETRY_SECONDS = 10.0
-GIVE_UP_SECONDS = 86_400.0
-"""How long a forge that does not answer is asked again."""
-PUZZLED_SECONDS = 600.0
-"""How long a fault is tried again of which we can't say that time mends it."""
 ATTEMPT_SECONDS = 900.0
-"""All of one publication: more than any of git's own limits, and no other forge waits longer."""
+"""All of one publication: more than any of git's own limits."""
+AT_ONCE = 4
+"""Publications of one forge at a time, each of another repository: a large one keeps nobody else waiting."""
 BREAKS = 3
 """So often what nobody foresaw may break a task's publication; then it is given up."""
 BROKEN = "publishing broke. The operator finds the reason in the log. Say `retry` when that has been mended."
@@ -71,15 +64,6 @@ KEPT = {
     TaskState.KEEPING: "It is stopped and what it had done is kept, but not on its branch yet",
 }
 RENEW = "An operator must renew it (`errand doctor` says how); then this goes on by itself."
-
-FOR_GOOD = (
-    RefusedError,
-    RejectedError,
-    PushRejectedError,
-    NothingHandedInError,
-    ValidationError,
-)
-FOR_NOW = (IntegrationError, WorkspaceError, GitReadError, OSError)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,26 +84,54 @@ class Publisher:
     _not_before: dict[str, datetime] = field(default_factory=dict)
     """By task, or by forge."""
     _breaks: dict[str, int] = field(default_factory=dict)
+    _under_way: dict[str, TaskRow] = field(default_factory=dict)
+    """What was taken and is not attended to, by its id."""
 
     async def run(self) -> None:
         """Publish until cancelled."""
-        while True:
-            try:
-                await self.step()
-            except StoreError:
-                log.exception("publish_store_unreachable")
-            await self.finished.wait(SWEEP_SECONDS)
+        async with asyncio.TaskGroup() as attempts:
+            while True:
+                try:
+                    for task in await self.take():
+                        attempts.create_task(self._attend(task))
+                except StoreError:
+                    log.exception("publish_store_unreachable")
+                await self.finished.wait(SWEEP_SECONDS)
 
-    async def step(self) -> None:
+    async def _attend(self, task: TaskRow) -> None:
+        try:
+            await self.attempt(task)
+        except StoreError:
+            log.exception("publish_store_unreachable")
+        else:
+            self.finished.set()  # the next of its repository
+
+    async def take(self) -> list[TaskRow]:
+        """What is due and has nothing of its repository before it, the oldest first; each is to be attempted."""
+        busy = set(self._under_way)  # before we look: what ends meanwhile is seen as it was
         async with self.store.read() as conn:
             waiting = await tasks.in_states(conn, set(ENDINGS))
+        taken = []
         for task in waiting:
-            if self._is_due(task):
-                await self._attempt(task)
+            if task.id not in busy and self._is_due(task) and self._has_room(task):
+                self._under_way[task.id] = task
+                taken.append(task)
+        return taken
 
     def _is_due(self, task: TaskRow) -> bool:
         now = self.now()
         return all(self._not_before.get(name, now) <= now for name in (task.id, task.forge))
+
+    def _has_room(self, task: TaskRow) -> bool:
+        repos = [other.repo for other in self._under_way.values() if other.forge == task.forge]
+        return len(repos) < AT_ONCE and task.repo not in repos
+
+    async def attempt(self, task: TaskRow) -> None:
+        """Publish what was taken, if that is possible now. Raises StoreUnavailableError."""
+        try:
+            await self._attempt(task)
+        finally:
+            del self._under_way[task.id]
 
     async def _attempt(self, task: TaskRow) -> None:
         try:
@@ -145,7 +157,7 @@ class Publisher:
             await self._wait_for_credential(task, error)
         except FOR_GOOD as error:
             outcome = "refused"
-            await self._fail(task, _why(error))
+            await self._fail(task, why(error))
         except TimeoutError:
             await self._leave_alone(task)
         except FOR_NOW as error:
@@ -192,7 +204,7 @@ class Publisher:
         """Try again, as long as there is hope; the card says why it waits."""
         log.warning("publish_postponed", task=task.id, error=str(error))
         now = self.now()
-        if (now - task.changed_at).total_seconds() >= _patience(task, error):
+        if (now - task.changed_at).total_seconds() >= patience(task, error):
             self._not_before.pop(task.id, None)
             await self._fail(task, f"{error}. Say `retry` when that has been mended.")
             return
@@ -362,22 +374,3 @@ async def _finished(tx: AsyncConnection, task: TaskRow) -> Finished:
     if task.state is TaskState.KEEPING:
         return finished.model_copy(update={"outcome": "stopped"})
     return finished
-
-
-def _patience(task: TaskRow, error: Exception) -> float:
-    if task.state is TaskState.KEEPING:
-        return PUZZLED_SECONDS  # whoever said stop waits for a word
-    passes = isinstance(error, UnavailableError | RateLimitedError | RemoteUnavailableError)
-    return GIVE_UP_SECONDS if passes else PUZZLED_SECONDS
-
-
-def _why(error: Exception) -> str:
-    match error:
-        case PushRejectedError():
-            return f"the forge did not take the branch ({error})."
-        case NothingHandedInError():
-            return "the commits that were handed in are gone. Say `retry` to have them made again."
-        case ValidationError():
-            return "its grant is from another version of Errand. Say `retry` to be granted anew."
-        case _:
-            return str(error)

@@ -43,6 +43,13 @@ class FickleForge(FakeForge):
         return FakeForge._called(self, name)  # not super(): a class with slots is made twice
 
 
+async def publish_due(publisher: Publisher) -> None:
+    """Attempt all that is due, one after the other."""
+    while taken := await publisher.take():
+        for task in taken:
+            await publisher.attempt(task)
+
+
 async def pieces(content: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(content), 1000):
         yield content[start : start + 1000]

@@ -6,7 +6,8 @@ import pytest
 from typing_extensions import override
 
 from bot.kept import is_kept
-from bot.publish import GIVE_UP_SECONDS, PUZZLED_SECONDS, RETRY_SECONDS
+from bot.patience import GIVE_UP_SECONDS, PUZZLED_SECONDS
+from bot.publish import RETRY_SECONDS
 from bot.states import TaskState
 from bot.store import events, tasks
 from bot.store.rows import TaskRow
@@ -17,7 +18,7 @@ from integrations.localforge.forge import LocalForge
 from integrations.testing_forge import FakeRepo
 from runner.protocol import EventRecord, RunKey, Said
 from tests.contract.flow.office import Office
-from tests.contract.flow.press import REPO, Press
+from tests.contract.flow.press import REPO, Press, publish_due
 from tests.support.git_server import commit, run_git
 
 
@@ -41,7 +42,7 @@ async def test_handed_in_commits_become_a_branch_and_a_pull_request(press: Press
     run = await press.work()
     head = press.handed_in.hand_in(run).head
     press.office.clock.forward(90)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     task = await press.office.task()
     assert (task.state, press.at(task.branch)) == (TaskState.SUCCEEDED, head)
     assert task.pull_url == "http://forge.example/forge/acme/web/pulls/1"
@@ -64,7 +65,7 @@ async def stopped(press: Press, *, on: str = "main") -> RunKey:
 async def test_what_a_stopped_run_leaves_is_put_on_its_branch_only(press: Press) -> None:
     run = await stopped(press)
     head = press.handed_in.hand_in(run).head
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     task = await press.office.task()
     assert (task.state, task.pull_url, press.at(task.branch)) == (TaskState.STOPPED, "", head)
     assert await press.pulls() == 0
@@ -80,11 +81,11 @@ async def test_what_a_stopped_run_leaves_is_put_on_its_branch_only(press: Press)
 
 async def test_what_was_kept_is_published_with_what_comes_after_it(press: Press) -> None:
     await stopped(press)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     kept = await press.office.task()
     await press.office.hear("go on", addressed=False)
     run = await press.work_again({"greet.py": "print('hello!')\n"}, on=kept.branch)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     task = await press.office.task()
     assert task.state is TaskState.SUCCEEDED, task.reason
     assert run.fence > 1
@@ -96,7 +97,7 @@ async def test_what_was_kept_is_published_with_what_comes_after_it(press: Press)
 async def test_work_that_may_not_go_is_not_kept_and_the_stop_says_why(press: Press) -> None:
     await press.work({".github/workflows/ci.yml": "on: push\n"})
     await press.office.put(TaskState.KEEPING)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     task = await press.office.task()
     assert (task.state, press.at(task.branch)) == (TaskState.STOPPED, "")
     [word] = await press.office.finals()
@@ -108,17 +109,17 @@ async def test_a_forge_that_is_away_does_not_hold_up_a_stop_for_long(press: Pres
     await stopped(press)
     press.fake().fail_at("default_branch", UnavailableError("local", "away"))
     publisher = press.new_publisher()
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is TaskState.KEEPING
     press.office.clock.forward(PUZZLED_SECONDS + 1)
     press.fake().fail_at("default_branch", UnavailableError("local", "away"))
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is TaskState.STOPPED
 
 
 async def test_nothing_is_left_of_a_publication_but_its_record(press: Press) -> None:
     run = await press.work()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     assert not press.handed_in.bundle(run).exists()
     assert list((press.root / "publish" / "quarantine").iterdir()) == []
     [row] = await press.office.record("published")
@@ -127,7 +128,7 @@ async def test_nothing_is_left_of_a_publication_but_its_record(press: Press) -> 
 
 async def test_the_last_word_has_the_files_by_name(press: Press) -> None:
     await press.work()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     [word] = await press.office.finals()
     assert word.changed == (FileChange(path="greet.py", added=1, removed=1),)
     assert (word.files, word.added, word.removed) == (1, 1, 1)
@@ -142,7 +143,7 @@ async def test_the_last_word_of_a_long_run_has_its_checks(press: Press) -> None:
     ]
     async with press.office.store.begin() as tx:
         await events.insert_many(tx, many, now=later)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     [word] = await press.office.finals()
     assert word.text == "The greeting was misspelt."
 
@@ -206,24 +207,24 @@ async def test_a_publication_that_was_interrupted_begins_again(press: Press, ste
     )
     await press.work()
     with pytest.raises(DiedError):
-        await press.new_publisher().step()
+        await publish_due(press.new_publisher())
     assert (await press.office.task()).state is TaskState.PUBLISHING
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await published_once(press)
 
 
 async def test_a_publication_whose_end_was_not_stored_begins_again(press: Press) -> None:
     await press.work()
     async with press.office.refusing("audit"):
-        await press.new_publisher().step()
+        await publish_due(press.new_publisher())
     assert (await press.office.task()).state is TaskState.PUBLISHING
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await published_once(press)
 
 
 async def test_what_the_gate_refuses_fails_and_says_why(press: Press) -> None:
     await press.work({".github/workflows/ci.yml": "on: push\n"})
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     task = await failed(press, ".github/workflows/ci.yml")
     assert press.at(task.branch) == ""
     assert await press.pulls() == 0
@@ -235,20 +236,20 @@ async def test_a_base_that_the_forge_does_not_have_is_refused(press: Press) -> N
     work = press.root / "work-1.git"
     hidden = commit(work, {".github/workflows/ci.yml": "on: push\n"}, branch="x", parent="main")
     await press.hand_in(run, {"a.txt": "a"}, branch=task.branch, on=hidden, base=hidden)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await failed(press)
     assert press.at(task.branch) == ""
 
 
 async def test_a_branch_that_somebody_has_moved_is_not_overwritten(press: Press) -> None:
     await press.work()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     branch = (await press.office.task()).branch
     first = press.at(branch)
     await press.office.hear("also the docs", addressed=False)
     theirs = press.someone_commits(branch, on=branch)
     await press.work_again({"docs.md": "docs\n"}, on=first)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     assert press.at(branch) == theirs
     task = await press.office.task()
     assert (task.state, "moved" in task.reason) == (TaskState.FAILED, True)
@@ -256,13 +257,13 @@ async def test_a_branch_that_somebody_has_moved_is_not_overwritten(press: Press)
 
 async def test_a_round_on_top_of_somebodys_commit_is_published(press: Press) -> None:
     await press.work()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     branch = (await press.office.task()).branch
     await press.office.hear("also the docs", addressed=False)
     press.someone_commits(branch, on=branch)
     run = await press.work_again({"docs.md": "docs\n"}, on=branch)
     head = press.handed_in.hand_in(run).head
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     assert press.at(branch) == head
     assert await press.pulls() == 1
 
@@ -271,7 +272,7 @@ async def test_a_foreign_branch_of_the_same_name_is_not_overwritten(press: Press
     await press.work()
     branch = (await press.office.task()).branch
     theirs = press.someone_commits(branch, on="main")
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await failed(press, "already")
     assert press.at(branch) == theirs
 
@@ -280,14 +281,14 @@ async def test_a_foreign_branch_that_our_work_contains_is_refused_too(press: Pre
     await press.work()
     branch = (await press.office.task()).branch
     run_git(press.git_dir, "update-ref", f"refs/heads/{branch}", "refs/heads/main")
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await failed(press, "already")
 
 
 async def test_a_round_after_the_merge_gets_a_new_branch_and_pull_request(press: Press) -> None:
     forge = press.fake()
     await press.work()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     branch = (await press.office.task()).branch
     run_git(press.git_dir, "update-ref", "refs/heads/main", f"refs/heads/{branch}")
     run_git(press.git_dir, "update-ref", "-d", f"refs/heads/{branch}")
@@ -295,7 +296,7 @@ async def test_a_round_after_the_merge_gets_a_new_branch_and_pull_request(press:
     await press.office.hear("also the docs", addressed=False)
     run = await press.work_again({"docs.md": "docs\n"}, on="main")
     head = press.handed_in.hand_in(run).head
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     assert press.at(branch) == head
     assert (await press.office.task()).pull_url.endswith("/2")
 
@@ -308,12 +309,12 @@ async def test_a_retry_replaces_what_was_pushed_for_a_pull_request_that_was_refu
     await press.work()
     branch = (await press.office.task()).branch
     forge.fail_at("open_pull", RejectedError("forge", "no drafts here"))
-    await publisher.step()
+    await publish_due(publisher)
     await failed(press, "no drafts here")
     await press.office.hear("retry")
     run = await press.work_again({"greet.py": "print('hello!')\n"}, on="main")
     head = press.handed_in.hand_in(run).head
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     assert (await press.office.task()).state is TaskState.SUCCEEDED
     assert press.at(branch) == head
 
@@ -325,13 +326,13 @@ async def test_a_forge_that_is_away_is_tried_again_later(press: Press, error: Ex
     forge.fail(error)
     await press.work()
     publisher = press.new_publisher()
-    await publisher.step()
+    await publish_due(publisher)
     calls = len(forge.calls)
-    await publisher.step()
+    await publish_due(publisher)
     assert len(forge.calls) == calls
     assert (await press.office.task()).state is TaskState.PUBLISHING
     press.office.clock.forward(RETRY_SECONDS)
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is TaskState.SUCCEEDED
     assert len(await press.office.finals()) == 1
 
@@ -339,7 +340,7 @@ async def test_a_forge_that_is_away_is_tried_again_later(press: Press, error: Ex
 async def test_the_card_says_what_a_publication_waits_for(press: Press) -> None:
     press.fake().fail(UnavailableError("forge", "502"))
     await press.work()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     [card] = await press.office.cards()
     assert "502" in card.doing
     assert await press.office.finals() == []
@@ -349,10 +350,10 @@ async def test_git_that_fails_for_no_known_reason_is_not_tried_for_ever(press: P
     press.fake().repos[REPO] = FakeRepo(access=GitAccess(url="file:///nowhere.git"))
     await press.work()
     publisher = press.new_publisher()
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is TaskState.PUBLISHING
     press.office.clock.forward(PUZZLED_SECONDS)
-    await publisher.step()
+    await publish_due(publisher)
     await failed(press, "retry")
 
 
@@ -361,9 +362,9 @@ async def test_a_pull_request_that_was_opened_without_an_answer_is_found(press: 
     forge.fail_at("open_pull", UnavailableError("forge", "502"), after=True)
     await press.work()
     publisher = press.new_publisher()
-    await publisher.step()
+    await publish_due(publisher)
     press.office.clock.forward(RETRY_SECONDS)
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is TaskState.SUCCEEDED
     assert len(forge.drafts) == 1
 
@@ -373,16 +374,16 @@ async def test_a_forge_that_stays_away_fails_in_the_end(press: Press) -> None:
     forge.fail(UnavailableError("forge", "502"), times=2)
     await press.work()
     publisher = press.new_publisher()
-    await publisher.step()
+    await publish_due(publisher)
     press.office.clock.forward(GIVE_UP_SECONDS)
-    await publisher.step()
+    await publish_due(publisher)
     await failed(press, "502")
 
 
 async def test_a_forge_that_is_switched_off_fails_and_is_said(press: Press) -> None:
     press.forges.clear()
     await press.work()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await failed(press, "local")
 
 
@@ -390,7 +391,7 @@ async def test_a_forge_that_is_switched_off_fails_and_is_said(press: Press) -> N
 async def test_a_missing_hand_in_fails_and_is_said(press: Press, gone: str) -> None:
     run = await press.work()
     press.handed_in.bundle(run).with_suffix(f".{gone}").unlink()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await failed(press, "handed in", "gone")
 
 
@@ -398,21 +399,21 @@ async def test_a_missing_hand_in_fails_and_is_said(press: Press, gone: str) -> N
 async def test_a_damaged_bundle_fails_and_is_said(press: Press, content: bytes) -> None:
     run = await press.work()
     press.handed_in.bundle(run).write_bytes(content)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await failed(press, "bundle")
 
 
 async def test_a_damaged_note_fails_and_is_said(press: Press) -> None:
     run = await press.work()
     press.handed_in.bundle(run).with_suffix(".json").write_text("")
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await failed(press, "handed in")
 
 
 async def test_a_grant_of_another_version_fails_and_is_said(press: Press) -> None:
     await press.work()
     await press.office.put(TaskState.PUBLISHING, grant='{"old": 1}')
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     await failed(press)
 
 
@@ -429,7 +430,7 @@ async def test_one_bad_publication_holds_up_no_other(press: Press) -> None:
         ):
             now = press.office.clock.now()
             await tasks.move(tx, second.id, to=to, old=[old], changed_at=now, new_fence=1)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     states = {task.id: task.state for task in await press.office.tasks()}
     assert states == {first.id: TaskState.FAILED, second.id: TaskState.FAILED}
 
@@ -437,7 +438,7 @@ async def test_one_bad_publication_holds_up_no_other(press: Press) -> None:
 async def test_what_was_said_while_publishing_becomes_the_next_round(press: Press) -> None:
     await press.work()
     await press.office.hear("also the docs", addressed=False)
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     task = await press.office.task()
     assert (task.state, task.round, task.prompt) == (TaskState.QUEUED, 2, "also the docs")
     [word] = await press.office.finals()
@@ -447,7 +448,7 @@ async def test_what_was_said_while_publishing_becomes_the_next_round(press: Pres
 async def test_the_pull_request_says_who_asked_and_where(press: Press) -> None:
     forge = press.fake()
     await press.work(text="acme/web fix it for @everyone")
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     [draft] = forge.drafts
     assert "Asked by dana" in draft.body
     assert "> acme/web fix it for" in draft.body

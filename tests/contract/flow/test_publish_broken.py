@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from bot.publish import BREAKS, PUZZLED_SECONDS, RETRY_SECONDS, Publisher
+from bot.patience import PUZZLED_SECONDS
+from bot.publish import AT_ONCE, BREAKS, RETRY_SECONDS, Publisher
 from bot.states import TaskState
 from bot.store import tasks
 from bot.store.errors import StoreUnavailableError
@@ -16,8 +17,9 @@ from integrations.forge import GitAccess
 from integrations.testing_forge import FakeForge, FakeRepo
 from runner.protocol import RunKey
 from tests.contract.flow.office import Office
-from tests.contract.flow.press import FIX, REPO, Press
+from tests.contract.flow.press import FIX, REPO, Press, publish_due
 from tests.support.builders import a_conversation
+from tests.support.installation import until
 from tests.support.store import a_task
 
 
@@ -55,12 +57,13 @@ def a_broken_forge(press: Press, name: str = "local") -> BrokenForge:
     return forge
 
 
-async def waits_longer(press: Press, n: int, *, forge: str) -> str:
+async def waits_longer(press: Press, n: int, *, forge: str, repo: str = REPO) -> str:
     """Another task, whose turn is before the first one's; its id."""
     granted = (await press.office.tasks())[0].grant
     task = a_task(
         n,
         forge=forge,
+        repo=repo,
         grant=granted,
         state=TaskState.PUBLISHING,
         fence=n,
@@ -82,7 +85,7 @@ async def state_of(press: Press, task_id: str) -> TaskState:
 
 async def step_by_step(press: Press, publisher: Publisher, times: int) -> None:
     for _ in range(times):
-        await publisher.step()
+        await publish_due(publisher)
         press.office.clock.forward(RETRY_SECONDS)
 
 
@@ -90,7 +93,7 @@ async def test_a_bug_that_one_task_meets_holds_up_no_other(press: Press) -> None
     run = await press.work()
     a_broken_forge(press, "strange")
     broken = await waits_longer(press, 7, forge="strange")
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     assert await state_of(press, broken) is TaskState.PUBLISHING
     assert await state_of(press, run.task) is TaskState.SUCCEEDED
 
@@ -100,11 +103,11 @@ async def test_what_breaks_is_tried_again_after_a_pause(press: Press) -> None:
     await press.work()
     publisher = press.new_publisher()
     for _ in range(2):
-        await publisher.step()
+        await publish_due(publisher)
     assert forge.calls == ["default_branch"]
     forge.error = None
     press.office.clock.forward(RETRY_SECONDS)
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is TaskState.SUCCEEDED
     assert len(await press.office.finals()) == 1
 
@@ -139,7 +142,7 @@ async def test_what_was_given_up_is_published_when_it_is_asked_for_again(press: 
     forge.error = None
     await press.office.hear("retry")
     await press.work_again({"greet.py": "print('hello!')\n"}, on="main")
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is TaskState.SUCCEEDED
 
 
@@ -154,7 +157,7 @@ async def test_what_can_not_even_be_given_up_holds_up_no_other_and_is_tried_seld
     assert (await press.office.task()).state is TaskState.PUBLISHING
     assert len(forge.calls) == BREAKS
     press.office.clock.forward(PUZZLED_SECONDS)
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is TaskState.FAILED
 
 
@@ -165,9 +168,9 @@ async def test_a_database_that_is_away_is_no_fault_of_the_task(press: Press) -> 
     publisher = press.new_publisher()
     for _ in range(2 * BREAKS):
         with pytest.raises(StoreUnavailableError):
-            await publisher.step()
+            await publish_due(publisher)
     forge.error = None
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is TaskState.SUCCEEDED
 
 
@@ -178,10 +181,46 @@ async def test_a_forge_that_hangs_is_left_alone_for_a_while(press: Press) -> Non
     other = await waits_longer(press, 8, forge="switched off")
     publisher = press.new_publisher()
     publisher.attempt_seconds = 0.05
-    await publisher.step()
+    await publish_due(publisher)
     assert forge.calls == ["default_branch"]
     assert [await state_of(press, task) for task in hanging] == [TaskState.PUBLISHING] * 2
     assert await state_of(press, other) is TaskState.FAILED
     press.office.clock.forward(RETRY_SECONDS)
-    await publisher.step()
+    await publish_due(publisher)
     assert forge.calls == ["default_branch"] * 2
+
+
+async def test_a_publication_that_takes_long_holds_up_no_other(press: Press) -> None:
+    run = await press.work()
+    press.forges["silent"] = forge = HangingForge(name="silent", repos={})
+    hanging = await waits_longer(press, 6, forge="silent")
+
+    async def is_published() -> bool:
+        return await state_of(press, run.task) is TaskState.SUCCEEDED
+
+    async with asyncio.TaskGroup() as group:
+        publishing = group.create_task(press.new_publisher().run())
+        await until(is_published, seconds=30, what="the other one is published")
+        publishing.cancel()
+    assert forge.calls == ["default_branch"]
+    assert await state_of(press, hanging) is TaskState.PUBLISHING
+
+
+async def test_of_a_forge_some_repositories_have_their_turn_each_with_one_task(
+    press: Press,
+) -> None:
+    await press.work()
+    repos = ["acme/a", "acme/a", *(f"acme/{n}" for n in range(AT_ONCE))]
+    ids = [
+        await waits_longer(press, n, forge="silent", repo=repo)
+        for n, repo in enumerate(repos, start=10)
+    ]
+    publisher = press.new_publisher()
+    taken = await publisher.take()
+    first = [task.id for task in taken if task.forge == "silent"]
+    assert first == [ids[0], *ids[2 : 1 + AT_ONCE]]
+    assert await publisher.take() == []
+    for task in taken:
+        await publisher.attempt(task)
+    again = [task.id for task in await publisher.take()]
+    assert again == [ids[1], ids[-1]]

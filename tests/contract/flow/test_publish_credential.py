@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.publish import GIVE_UP_SECONDS
+from bot.patience import GIVE_UP_SECONDS
 from bot.standing import ASK_AGAIN_SECONDS, stopped_destinations
 from bot.states import TaskState
 from integrations.errors import UnavailableError
 from tests.contract.flow.office import Office
-from tests.contract.flow.press import FickleForge, Press
+from tests.contract.flow.press import FickleForge, Press, publish_due
 
 LONGEST = ASK_AGAIN_SECONDS[1]
 STATES = pytest.mark.parametrize(
@@ -43,14 +43,14 @@ async def test_work_waits_for_a_new_credential_and_is_published_then(
     head = press.handed_in.hand_in(run).head
     publisher = press.new_publisher()
     for _ in range(3):
-        await publisher.step()
+        await publish_due(publisher)
         press.office.clock.forward(GIVE_UP_SECONDS)
     task = await press.office.task()
     assert (task.state, press.handed_in.bundle(run).is_file()) == (waiting, True)
     assert await press.office.finals() == []
 
     forge.revoked = False
-    await publisher.step()
+    await publish_due(publisher)
     task = await press.office.task()
     assert (task.state, press.at(task.branch)) == (ended, head)
     assert len(await press.office.finals()) == 1
@@ -64,7 +64,7 @@ async def test_that_a_credential_is_refused_is_told_once_and_to_the_operator(
     await press.office.put(waiting)
     publisher = press.new_publisher()
     for _ in range(3):
-        await publisher.step()
+        await publish_due(publisher)
         press.office.clock.forward(LONGEST)
     [notice] = await press.office.notices()
     assert "not accept" in notice
@@ -74,7 +74,7 @@ async def test_that_a_credential_is_refused_is_told_once_and_to_the_operator(
     assert list(await stopped_destinations(press.office.store)) == ["local"]
 
     forge.revoked = False
-    await publisher.step()
+    await publish_due(publisher)
     assert (await press.office.task()).state is ended
     assert await stopped_destinations(press.office.store) == {}
 
@@ -85,16 +85,16 @@ async def test_a_refused_credential_is_tried_less_and_less_often(
     await press.work()
     publisher = press.new_publisher()
     for _ in range(600):
-        await publisher.step()
+        await publish_due(publisher)
         press.office.clock.forward(1)
     assert 10 <= len(forge.calls) <= 20
 
 
 async def test_a_new_start_tries_a_new_credential_at_once(press: Press, forge: FickleForge) -> None:
     await press.work()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     forge.revoked = False
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     assert (await press.office.task()).state is TaskState.SUCCEEDED
 
 
@@ -105,13 +105,13 @@ async def test_days_without_a_credential_are_no_days_of_an_absent_forge(
     publisher = press.new_publisher()
     for _ in range(3):
         press.office.clock.forward(GIVE_UP_SECONDS)
-        await publisher.step()
+        await publish_due(publisher)
     press.office.clock.forward(LONGEST)
     forge.revoked = False
     forge.fail(UnavailableError("forge", "502"))
     after_a_start = press.new_publisher()
-    await after_a_start.step()
+    await publish_due(after_a_start)
     assert (await press.office.task()).state is TaskState.PUBLISHING
     press.office.clock.forward(LONGEST)
-    await after_a_start.step()
+    await publish_due(after_a_start)
     assert (await press.office.task()).state is TaskState.SUCCEEDED

@@ -18,7 +18,7 @@ from integrations.errors import UnavailableError
 from integrations.forge import Pull
 from integrations.testing_forge import FakeForge
 from tests.contract.flow.office import Office
-from tests.contract.flow.press import REPO, FickleForge, Press
+from tests.contract.flow.press import REPO, FickleForge, Press, publish_due
 from tests.support.store import a_task
 
 
@@ -51,7 +51,7 @@ async def watched(office: Office, tmp_path: Path) -> Watched:
     press = await Press.of(office, tmp_path)
     forge = press.fake()
     await press.work()
-    await press.new_publisher().step()
+    await publish_due(press.new_publisher())
     return Watched(press=press, forge=forge)
 
 
