@@ -67,6 +67,7 @@ class Completer:
 
     async def run(self) -> None:
         """Complete what comes, until cancelled; no delivery waits for another one's answer."""
+        self._under_way.clear()  # an earlier run may have been cancelled before all began
         async with asyncio.TaskGroup() as calls:
             while True:
                 try:

@@ -70,6 +70,7 @@ class Outbox:
     async def run(self) -> None:
         """Send until cancelled; no call waits for another one's end, except in its conversation."""
         inherited = self.alone
+        self._under_way.clear()  # an earlier run may have been cancelled before all began
         async with asyncio.TaskGroup() as calls:
             while True:
                 due = SWEEP_SECONDS

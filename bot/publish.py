@@ -89,6 +89,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish until cancelled."""
+        self._under_way.clear()  # an earlier run may have been cancelled before all began
         async with asyncio.TaskGroup() as attempts:
             while True:
                 try:

@@ -16,6 +16,7 @@ from bot.standing import (
     ASK_AGAIN_SECONDS,
     LOOK_AGAIN_SECONDS,
     Standing,
+    destination_of,
     pause,
     stopped_destinations,
 )
@@ -309,6 +310,16 @@ async def test_a_workspace_that_hangs_holds_up_no_other(office: Office) -> None:
         await channel.until(lambda: len(channel.posted) == 3)
         sender.cancel()
     assert channel.calls.count("hang") < 2 * PARALLEL
+
+
+async def test_calls_that_an_earlier_run_never_began_hold_up_nobody(office: Office) -> None:
+    outbox = office.outbox
+    outbox._under_way[destination_of(HERE)] = PARALLEL
+    await tell(office, "hello")
+    async with asyncio.TaskGroup() as group:
+        sender = group.create_task(outbox.run())
+        await office.channel.until(lambda: len(office.channel.posted) == 1)
+        sender.cancel()
 
 
 async def test_the_last_word_does_not_wait_for_edits_of_the_card(office: Office) -> None:

@@ -224,3 +224,19 @@ async def test_of_a_forge_some_repositories_have_their_turn_each_with_one_task(
         await publisher.attempt(task)
     again = [task.id for task in await publisher.take()]
     assert again == [ids[1], ids[-1]]
+
+
+async def test_what_was_taken_on_a_duty_that_was_lost_is_published_on_the_next(
+    press: Press,
+) -> None:
+    run = await press.work()
+    publisher = press.new_publisher()
+    assert len(await publisher.take()) == 1
+
+    async def is_published() -> bool:
+        return await state_of(press, run.task) is TaskState.SUCCEEDED
+
+    async with asyncio.TaskGroup() as group:
+        publishing = group.create_task(publisher.run())
+        await until(is_published, seconds=30, what="it is published")
+        publishing.cancel()

@@ -199,6 +199,22 @@ async def test_what_breaks_while_others_are_looked_for_is_paused_too(office: Off
     assert channel.calls == ["complete"]
 
 
+async def test_what_was_taken_on_a_duty_that_was_lost_is_completed_on_the_next(
+    office: Office,
+) -> None:
+    completer = office.completer
+    await office.intake.receive(partial(office, 0))
+    assert len(await completer.take()) == 1
+
+    async def is_whole() -> bool:
+        return await office.inbox_states() == ["new"]
+
+    async with asyncio.TaskGroup() as group:
+        completing = group.create_task(completer.run())
+        await installation.until(is_whole, seconds=30, what="it is completed")
+        completing.cancel()
+
+
 class HangingChannel(FakeChannel):
     """A channel that is asked, and never answers."""
 
