@@ -154,7 +154,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout_at(by):
                 return await channel.name_of(task.requester)
-        except (IntegrationError, TimeoutError) as error:
+        except (IntegrationError, OSError) as error:
             log.warning("name_unknown", task=task.id, error=repr(error))
             return task.requester_name
 

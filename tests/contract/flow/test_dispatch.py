@@ -63,7 +63,7 @@ async def test_the_requester_is_named_as_people_know_them(yard: Yard) -> None:
 
 
 class ShyChannel(FakeChannel):
-    """It never knows a name: `fake:odd` is a bug, and of the others it says nothing."""
+    """It never knows a name: `fake:odd` is a bug, `fake:cut` a broken line, and of the others it says nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +73,8 @@ class ShyChannel(FakeChannel):
     async def name_of(self, person: str) -> str:
         if person == "fake:odd":
             raise AttributeError("a bug")
+        if person == "fake:cut":
+            raise ConnectionResetError
         began = asyncio.get_running_loop().time()
         try:
             await asyncio.Event().wait()
@@ -88,6 +90,13 @@ async def test_all_launches_of_a_round_wait_for_names_together(yard: Yard) -> No
         await yard.office.hear(ASK, author=f"fake:{n}", thread=f"{n}.0")
     assert await yard.dispatcher.dispatch() == 3
     assert channel.waited < 2 * NAME_SECONDS
+
+
+async def test_a_name_that_cannot_be_asked_for_holds_up_nothing(yard: Yard) -> None:
+    yard.dispatcher.channels = {"fake": ShyChannel()}
+    await yard.office.hear(ASK, author="fake:cut")
+    assert await yard.dispatcher.dispatch() == 1
+    assert (await yard.office.task()).requester_name == "cut"
 
 
 async def test_a_bug_that_one_task_meets_holds_up_no_other(yard: Yard) -> None:
