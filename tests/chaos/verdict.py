@@ -76,7 +76,8 @@ async def progress(site: Site) -> int:
         rows, words = await _stored(site)
     except StoreError:
         return 0
-    return sum(row.state in TERMINAL for row in rows) + sum(row.state == "sent" for row in words)
+    # Not how many are sent: one whose text has changed is not, for a while.
+    return sum(row.state in TERMINAL for row in rows) + sum(row.sent_version for row in words)
 
 
 async def settled(site: Site, wanted: int) -> bool:
