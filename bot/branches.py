@@ -36,9 +36,10 @@ class Branches:
         if ours or await self._pushed(task):
             return task
         access = await self.forges[task.forge].access(task.repo, write=False)
-        git = await Git.init_bare(self.root / "repos" / task.forge / f"{task.repo}.git")
         ref = f"refs/heads/{task.branch}"
-        if await git.ls_remote(access.url, header=header_of(access), ref=ref) is None:
+        # A question to the forge alone needs no repository here, and waits for nobody who holds one.
+        asking = Git(self.root)
+        if await asking.ls_remote(access.url, header=header_of(access), ref=ref) is None:
             return task
         log.info("branch_taken", task=task.id, branch=task.branch, instead=own)
         async with self.store.begin() as tx:

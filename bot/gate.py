@@ -1,6 +1,7 @@
 """The way of commits from a bundle to a push: through a clean repository of ours, where they are judged again."""
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from integrations.forge import GitAccess
 from policies.model import Grant
 from policies.publish import PublishRules, judge
 from runner.git import Git, GitError
+from runner.gitdir import held
 from runner.inside.gitread import GitRead
 from runner.protocol import RunKey
 
@@ -83,11 +85,13 @@ class Gate:
             GitError, GitReadError: git could not; try again.
         """
         run = RunKey(task=task.id, fence=task.fence)
-        cache = await Git.init_bare(self.root / "repos" / task.forge / f"{task.repo}.git")
-        there = await _fetch(cache, task, access=access, base_branch=base_branch, known=known)
-        await _check_base(
-            cache, hand_in, [base_branch, *([task.branch] if there and known else [])]
+        cache = Git(self.root / "repos" / task.forge / f"{task.repo}.git")
+        there = await cache.ls_remote(
+            access.url, header=header_of(access), ref=f"refs/heads/{task.branch}"
         )
+        branches = [base_branch, *([task.branch] if there and known else [])]
+        await _fetch(cache.git_dir, access, branches)
+        await _check_base(cache, hand_in, branches)
         quarantine = self.root / "quarantine" / f"{run.task}-{run.fence}.git"
         shutil.rmtree(quarantine, ignore_errors=True)
         try:
@@ -114,26 +118,23 @@ class Gate:
             raise RefusedError("the bundle does not hold the commit that it was handed in for.")
 
 
-async def _fetch(
-    cache: Git, task: TaskRow, *, access: GitAccess, base_branch: str, known: bool
-) -> str | None:
-    """Bring the base up to date, and our branch if it is still there; what that is at on the forge."""
-    header = header_of(access)
-    there = await cache.ls_remote(access.url, header=header, ref=f"refs/heads/{task.branch}")
-    branches = [base_branch, *([task.branch] if there and known else [])]
-    await cache.fetch(
-        access.url,
-        header=header,
-        refspecs=[f"+refs/heads/{branch}:refs/heads/{branch}" for branch in branches],
-    )
-    return there
+async def _fetch(path: Path, access: GitAccess, branches: list[str]) -> None:
+    """Bring them up to date, while nobody else writes there."""
+    refspecs = [f"+refs/heads/{branch}:{_fetched(branch)}" for branch in branches]
+    async with held(path) as cache:
+        await cache.fetch(access.url, header=header_of(access), refspecs=refspecs)
+
+
+def _fetched(branch: str) -> str:
+    """Not by its name: what is gone on the forge stays here, and `fix` would be in the way of `fix/2`."""
+    return f"refs/fetched/{hashlib.sha256(branch.encode()).hexdigest()}"
 
 
 async def _check_base(cache: Git, hand_in: HandIn, branches: list[str]) -> None:
     """Only what comes after the base is judged, so the base itself must be the forge's."""
     if await cache.rev_parse(hand_in.base) is not None:
         for branch in branches:
-            if await cache.is_ancestor(hand_in.base, f"refs/heads/{branch}"):
+            if await cache.is_ancestor(hand_in.base, _fetched(branch)):
                 return
     raise RefusedError("the commit that the work began from is not on the forge (any more).")
 

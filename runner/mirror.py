@@ -4,7 +4,6 @@ Objects are never removed, because live workspaces borrow them; and everything i
 """
 
 import asyncio
-import fcntl
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -17,11 +16,11 @@ from policies.model import RepoRead
 from runner import repo_settings
 from runner.errors import WorkspaceError
 from runner.git import Git
+from runner.gitdir import is_whole, locked
 from runner.protocol import Launch
 from runner.serve_client import GitAccess
 
 FETCH_SECONDS: Final = 600
-_LOOK_SECONDS = 0.05
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
@@ -76,7 +75,7 @@ class Mirrors:
 @asynccontextmanager
 async def _fetched(path: Path, access: GitAccess) -> AsyncIterator[Git]:
     """Up to date, and nobody else's until it is left."""
-    async with _locked(path):
+    async with locked(path):
         git = await _ready(path)
         await git.fetch(
             access.url,
@@ -89,7 +88,7 @@ async def _fetched(path: Path, access: GitAccess) -> AsyncIterator[Git]:
 
 
 async def _ready(path: Path) -> Git:
-    if not await asyncio.to_thread((path / "config").exists):
+    if not await asyncio.to_thread(is_whole, path):
         git = await Git.init_bare(path)
         await asyncio.to_thread(_open_up, path)
     else:
@@ -103,21 +102,3 @@ def _open_up(path: Path) -> None:
     """What git made before it knew that others read along, under whatever umask."""
     for entry in (path, *path.rglob("*")):
         entry.chmod(0o755 if entry.is_dir() else 0o644)
-
-
-@asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as file:
-        # Not a blocking lock in a thread: a cancelled run would leave the thread behind, with the lock.
-        while not _try_lock(file.fileno()):  # noqa: ASYNC110 - other processes set no event of ours
-            await asyncio.sleep(_LOOK_SECONDS)
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

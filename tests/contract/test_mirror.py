@@ -81,6 +81,17 @@ async def test_two_at_once_wait_for_each_other(tmp_path: Path, origin: Path) -> 
     assert len({checkout.base_commit for checkout in await asyncio.gather(*both)}) == 1
 
 
+async def test_what_a_killed_worker_left_locked_is_fetched_into_all_the_same(
+    tmp_path: Path, origin: Path
+) -> None:
+    mirrors = Mirrors(tmp_path / "mirrors")
+    mirror = (await mirrors.refresh(a_launch(), access(origin))).mirror
+    head = commit(origin, {"x": "y"}, branch="main", parent="main")
+    for name in ("config", "packed-refs", "refs/heads/main"):
+        (mirror / f"{name}.lock").touch()
+    assert (await mirrors.refresh(a_launch(), access(origin))).base_commit == head
+
+
 async def test_everything_in_a_mirror_is_readable_for_containers(
     tmp_path: Path, origin: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """The branch that a ticket names is taken only where nobody has it, and no longer once it is merged."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from bot.tasks import own_branch, pushed_key
 from integrations.errors import UnavailableError
 from integrations.forge import GitAccess, PullDraft
 from integrations.testing_forge import FakeForge, FakeRepo
+from runner.gitdir import held
 from tests.contract.flow.office import Office
 from tests.support.git_server import GitServer, commit, git_server
 
@@ -66,6 +68,22 @@ async def test_a_branch_that_we_pushed_stays_ours(
     async with asked.store.begin() as tx:
         await cursors.put(tx, pushed_key((await asked.task()).id), sha)
     assert await settled(asked, server, tmp_path) == WANTED
+
+
+async def test_many_launches_at_once_do_not_collide(
+    asked: Office, server: GitServer, tmp_path: Path
+) -> None:
+    found = await asyncio.gather(*(settled(asked, server, tmp_path) for _ in range(8)))
+    assert set(found) == {WANTED}
+
+
+async def test_a_launch_does_not_wait_for_a_publication_that_fetches_nor_for_what_it_left(
+    asked: Office, server: GitServer, tmp_path: Path
+) -> None:
+    cache = tmp_path / "repos" / "local" / f"{REPO}.git"
+    async with asyncio.timeout(8), held(cache):
+        (cache / "config.lock").touch()
+        assert await settled(asked, server, tmp_path) == WANTED
 
 
 @dataclass(slots=True, kw_only=True)
