@@ -37,6 +37,12 @@ _NO_ANSWER = re.compile(
     r"|Operation timed out|The requested URL returned error: 5\d\d|[Ee]mpty reply from server"
     r"|hung up unexpectedly|early EOF|RPC failed|no end after"
 )
+# The same for a credential that was not taken: the prompt that follows on a 401 has nobody to answer it.
+_NOT_ACCEPTED = re.compile(
+    r"^(?:fatal|error): (.*(?:Authentication failed|could not read (?:Username|Password)"
+    r"|The requested URL returned error: 40[13]).*)$",
+    re.MULTILINE,
+)
 
 
 class GitError(WorkspaceError):
@@ -50,6 +56,16 @@ class GitError(WorkspaceError):
 
 class PushRejectedError(GitError):
     """The remote, or our lease on the branch, refused the push."""
+
+
+class GitAuthError(GitError):
+    """The remote did not accept the credential, or not for this repository."""
+
+    @property
+    def refusal(self) -> str:
+        """The line that says so."""
+        found = _NOT_ACCEPTED.search(self.tail)
+        return found[1] if found else str(self)
 
 
 class RemoteUnavailableError(GitError):
@@ -253,8 +269,11 @@ def _lines(outcome: Outcome) -> list[str]:
 
 
 def _error(outcome: Outcome, *, remote: bool = False) -> GitError:
-    unanswered = remote and _NO_ANSWER.search(outcome.tail)
-    kind = RemoteUnavailableError if unanswered else GitError
+    kind = GitError
+    if remote and _NOT_ACCEPTED.search(outcome.tail):
+        kind = GitAuthError
+    elif remote and _NO_ANSWER.search(outcome.tail):
+        kind = RemoteUnavailableError
     return kind(outcome.status, outcome.tail)
 
 

@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from runner.git import FileDiff, Git, GitError, PushRejectedError, RemoteUnavailableError
+from runner.git import (
+    FileDiff,
+    Git,
+    GitAuthError,
+    GitError,
+    PushRejectedError,
+    RemoteUnavailableError,
+)
 from runner.gitprocess import execute
 from tests.support.git_server import GitServer, commit, git_server, run_git
 
 REPO = "acme/web"
 BRANCH = "refs/heads/errand/1-fix"
 ALL = ["+refs/heads/*:refs/heads/*"]
+WRONG = "Authorization: Basic eC1hY2Nlc3MtdG9rZW46d3Jvbmctc2VjcmV0"
 
 
 @pytest.fixture
@@ -111,11 +119,47 @@ async def test_a_server_in_trouble_is_not_a_refusal(git: Git, server: GitServer,
 
 
 async def test_a_bad_credential_asks_nobody_and_is_shown_nowhere(git: Git, url: str) -> None:
-    header = "Authorization: Basic eC1hY2Nlc3MtdG9rZW46d3Jvbmctc2VjcmV0"
     with pytest.raises(GitError) as raised:
-        await git.ls_remote(url, header=header, ref=BRANCH)
+        await git.ls_remote(url, header=WRONG, ref=BRANCH)
     assert not isinstance(raised.value, RemoteUnavailableError)
     assert "eC1hY2Nlc3" not in f"{raised.value} {raised.value.tail}"
+
+
+@pytest.mark.parametrize("header", [WRONG, None])
+async def test_a_credential_that_is_not_accepted_is_told_from_other_failures(
+    git: Git, url: str, header: str | None
+) -> None:
+    sha = changed(git)
+    for call in (
+        git.ls_remote(url, header=header, ref=BRANCH),
+        git.fetch(url, header=header, refspecs=ALL),
+        git.push(url, header=header, sha=sha, ref=BRANCH, expect=None),
+    ):
+        with pytest.raises(GitAuthError) as raised:
+            await call
+        assert raised.value.refusal.startswith("could not read Username for 'http://127.0.0.1")
+
+
+@pytest.mark.parametrize(("status", "refused"), [(401, True), (403, True), (404, False)])
+async def test_a_credential_may_be_refused_for_one_repository(
+    git: Git, server: GitServer, url: str, *, status: int, refused: bool
+) -> None:
+    server.errors.append(status)
+    with pytest.raises(GitError) as raised:
+        await git.ls_remote(url, header=server.header, ref=BRANCH)
+    assert isinstance(raised.value, GitAuthError) is refused
+
+
+async def test_words_of_the_remote_are_no_refusal_of_the_credential(
+    git: Git, server: GitServer, url: str
+) -> None:
+    hook = server.git_dir(REPO) / "hooks" / "pre-receive"
+    await asyncio.to_thread(hook.parent.mkdir)
+    said = "fatal: Authentication failed"
+    await asyncio.to_thread(hook.write_text, f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    await asyncio.to_thread(hook.chmod, 0o755)
+    with pytest.raises(PushRejectedError, match=said):
+        await git.push(url, header=server.header, sha=changed(git), ref=BRANCH, expect=None)
 
 
 async def test_the_credential_goes_to_its_repository_only(
