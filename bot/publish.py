@@ -38,6 +38,7 @@ from integrations.errors import (
 )
 from integrations.forge import Forge, Pull, PullDraft
 from policies.model import Grant
+from runner.git import GitAuthError
 from runner.protocol import Finished, RunKey
 from runner.tracing import NoTracing, Tracing
 
@@ -154,7 +155,7 @@ class Publisher:
             with self.tracing.span("publish", task=task.id, forge=task.forge, fence=task.fence):
                 async with asyncio.timeout(self.attempt_seconds):
                     await self.publish(task)
-        except AuthError as error:
+        except (AuthError, GitAuthError) as error:
             await self._wait_for_credential(task, error)
         except FOR_GOOD as error:
             outcome = "refused"
@@ -188,12 +189,13 @@ class Publisher:
         error = UnavailableError(task.forge, f"no end after {self.attempt_seconds:g} s")
         await self._later(task, error)
 
-    async def _wait_for_credential(self, task: TaskRow, error: AuthError) -> None:
+    async def _wait_for_credential(self, task: TaskRow, error: AuthError | GitAuthError) -> None:
         """The work stays as it is until somebody has renewed it; how long anything else may take counts from then on."""
         log.warning("publish_postponed", task=task.id, error=str(error))
         now, seconds = self.now(), await self.standing.refused(task.forge, error)
         self._not_before[task.id] = now + timedelta(seconds=seconds)
-        said = f"the forge does not accept Errand's credential ({error})"
+        refusal = error.refusal if isinstance(error, GitAuthError) else error
+        said = f"the forge does not accept Errand's credential ({refusal})"
         async with self.store.begin() as tx:
             await tasks.update(tx, task.id, changed_at=now)
             notice = Notice(text=f"{KEPT[task.state]}: {said}. {RENEW}", error=True)
