@@ -32,9 +32,11 @@ class Answers:
         *,
         task: str = "",
         error: bool = False,
+        what: str = "notice",
     ) -> None:
+        """One answer to a message of each `what`."""
         notice = Notice(text=text, error=error)
-        seq = seq_of(inbound, "notice")
+        seq = seq_of(inbound, what)
         await say(tx, inbound.conversation, notice, seq=seq, now=self.now, task=task)
 
     async def ask(self, tx: AsyncConnection, inbound: Inbound, choice: Choice, *, to: str) -> str:

@@ -1,8 +1,10 @@
 """Redis as a bus: launches out, events in, commands out. Nothing here is the only copy of anything."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import job_key_prefix
@@ -16,10 +18,13 @@ from ulid import ULID
 
 from bot.errors import NoRedisError
 from runner import keys
+from runner.patience import ANSWER_SECONDS, line_options
 from runner.protocol import Command, EventRecord, RunKey
 
 HASH_SECONDS = 7 * 86_400
 PROBE_SECONDS = 60
+BACKDATED = timedelta(days=1)
+"""arq hands out what is due by the taker's clock: a host whose clock is behind ours takes it all the same."""
 EPOCH = "er:epoch"
 """Is there as long as Redis has lost nothing."""
 
@@ -95,9 +100,12 @@ def redis_settings(url: str) -> RedisSettings:
 class Bus:
     """Serve's side of the bus. Every method may raise `redis.exceptions.RedisError`; all are safe twice."""
 
-    def __init__(self, redis: ArqRedis, *, pool: str = "default") -> None:
+    def __init__(
+        self, redis: ArqRedis, *, pool: str = "default", answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
         self._redis = redis
         self._pool = pool
+        self._answer_seconds = answer_seconds
         self._consumer = str(ULID())
 
     @classmethod
@@ -111,6 +119,11 @@ class Bus:
             )
         except (RedisError, OSError) as error:
             raise NoRedisError(f"Redis at {keys.safe_url(url)} does not answer: {error}") from error
+        # arq's settings have no place for them; the connection that is there was made without.
+        pool = redis.connection_pool
+        pool.connection_kwargs.update(line_options(url))
+        await pool.disconnect()
+        pool.reset()  # type: ignore[no-untyped-call]
         return cls(redis)
 
     @property
@@ -145,6 +158,8 @@ class Bus:
             run.fence,
             _job_id=_job(run),
             _queue_name=keys.run_queue(self._pool),
+            _defer_until=datetime.now(UTC) - BACKDATED,
+            _expires=HASH_SECONDS,
         )
 
     async def restore(self, run: RunKey) -> None:
@@ -242,9 +257,10 @@ class Bus:
                 keys.EVENTS, "ctl", self._consumer, min_idle_time=0, start_id="0-0", count=count
             )
             return [_delivered(entry_id, fields) for entry_id, fields in claimed[1] if fields]
-        answer = await self._redis.xreadgroup(
-            "ctl", self._consumer, {keys.EVENTS: ">"}, count=count, block=block_ms
-        )
+        async with asyncio.timeout(block_ms / 1000 + self._answer_seconds):
+            answer = await self._redis.xreadgroup(
+                "ctl", self._consumer, {keys.EVENTS: ">"}, count=count, block=block_ms
+            )
         return [_delivered(i, fields) for _, entries in answer or [] for i, fields in entries]
 
     async def applied(self, ids: Sequence[str]) -> None:

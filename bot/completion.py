@@ -83,6 +83,9 @@ class Completer:
             await self.settle(row)
         except StoreError as error:
             log.warning("completion_store_unreachable", error=repr(error))
+            # What its channel has said is lost: it is not asked again at once, and again.
+            tries = self._troubles[row.id].tries if row.id in self._troubles else 0
+            self._troubles[row.id] = _Trouble(tries, self.now() + timedelta(seconds=PAUSES[0]))
         except Exception:  # whatever it was: the others' calls go on
             log.exception("completion_broke", inbox=row.id)
         finally:

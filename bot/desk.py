@@ -42,6 +42,7 @@ from runner.steps import context_prompt
 log = structlog.get_logger()
 
 MAX_TRIES = 5
+FAILED = "I could not deal with this request. The operator finds the reason in the log."
 SWEEP_SECONDS = 5.0
 STOPPABLE = LIVE - {TaskState.PUBLISHING, TaskState.STOPPING, TaskState.KEEPING}
 STEERABLE = frozenset({TaskState.QUEUED, TaskState.PUBLISHING, *IN_SANDBOX}) - {TaskState.STOPPING}
@@ -119,20 +120,27 @@ class Desk:
             await self._failed(row, error)
 
     async def _failed(self, row: InboxRow, error: Exception) -> None:
-        async with self.store.begin() as tx:
-            tries = await inbox.fail(tx, row.id, error=repr(error))
-            if tries < MAX_TRIES:
-                return
-            await inbox.finish(tx, row.id, state="dead")
-        self.dealt.with_delivery(row, None, outcome="dead", now=self.now())
-        text = "I could not deal with this request. The operator finds the reason in the log."
         try:
-            async with self.store.begin() as tx:
-                await self._answers.tell(tx, row.inbound, text, error=True)
+            died = await self._note_failure(row, error, said=True)
         except StoreUnavailableError:
             raise
         except Exception:  # whatever it was: dead it is all the same
             log.exception("death_not_said", inbox=row.id)
+            died = await self._note_failure(row, error, said=False)
+        if died:
+            self.dealt.with_delivery(row, None, outcome="dead", now=self.now())
+
+    async def _note_failure(self, row: InboxRow, error: Exception, *, said: bool) -> bool:
+        """Whether it is given up now; `said` to who asked."""
+        async with self.store.begin() as tx:
+            if await inbox.fail(tx, row.id, error=repr(error)) < MAX_TRIES:
+                return False
+            await inbox.finish(tx, row.id, state="dead")
+            if said:
+                # Not what its answers are known by: it may be dealt with again, and answered, or die again.
+                died = f"dead:{self.now().isoformat()}"
+                await self._answers.tell(tx, row.inbound, FAILED, error=True, what=died)
+        return True
 
     async def handle(self, tx: AsyncConnection, inbound: Inbound) -> bool:
         """Do what one message asks for; False if it is none of our business."""

@@ -84,6 +84,8 @@ class Publisher:
     attempt_seconds: float = ATTEMPT_SECONDS
     _not_before: dict[str, datetime] = field(default_factory=dict)
     """By task, or by forge."""
+    _troubled: dict[str, datetime] = field(default_factory=dict)
+    """When a task's publication met its first trouble: what waits its turn, or for `serve`, uses up no patience."""
     _breaks: dict[str, int] = field(default_factory=dict)
     _under_way: dict[str, TaskRow] = field(default_factory=dict)
     """What was taken and is not attended to, by its id."""
@@ -166,8 +168,7 @@ class Publisher:
             await self._later(task, error)
         else:
             outcome = "published"
-            self._not_before.pop(task.id, None)
-            self._breaks.pop(task.id, None)
+            self._forget(task)
             await self.standing.accepted(task.forge)
         return outcome
 
@@ -180,8 +181,11 @@ class Publisher:
 
     async def _give_up(self, task: TaskRow) -> None:
         await self._fail(task, BROKEN)
+
+    def _forget(self, task: TaskRow) -> None:
         self._not_before.pop(task.id, None)
         self._breaks.pop(task.id, None)
+        self._troubled.pop(task.id, None)
 
     async def _leave_alone(self, task: TaskRow) -> None:
         """The forge hangs: what else waits for it waits as well, and all the others have their turn."""
@@ -193,6 +197,7 @@ class Publisher:
         """The work stays as it is until somebody has renewed it; how long anything else may take counts from then on."""
         log.warning("publish_postponed", task=task.id, error=str(error))
         now, seconds = self.now(), await self.standing.refused(task.forge, error)
+        self._troubled.pop(task.id, None)
         self._not_before[task.id] = now + timedelta(seconds=seconds)
         refusal = error.refusal if isinstance(error, GitAuthError) else error
         said = f"the forge does not accept Errand's credential ({refusal})"
@@ -207,8 +212,8 @@ class Publisher:
         """Try again, as long as there is hope; the card says why it waits."""
         log.warning("publish_postponed", task=task.id, error=str(error))
         now = self.now()
-        if (now - task.changed_at).total_seconds() >= patience(task, error):
-            self._not_before.pop(task.id, None)
+        since = self._troubled.setdefault(task.id, now)
+        if (now - since).total_seconds() >= patience(task, error):
             await self._fail(task, f"{error}. Say `retry` when that has been mended.")
             return
         seconds = error.retry_after if isinstance(error, RateLimitedError) else RETRY_SECONDS
@@ -327,6 +332,10 @@ class Publisher:
         self.spoken.set()
 
     async def _fail(self, task: TaskRow, reason: str) -> None:
+        await self._note_failed(task, reason)
+        self._forget(task)
+
+    async def _note_failed(self, task: TaskRow, reason: str) -> None:
         now = self.now()
         async with self.store.begin() as tx:
             to = TaskState.FAILED if task.state is TaskState.PUBLISHING else TaskState.STOPPED

@@ -15,6 +15,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from runner import keys
+from runner.patience import line_options
 from runner.protocol import RunKey
 
 log = structlog.get_logger()
@@ -56,12 +57,18 @@ class Launches:
                 await self._serve_queue()
             except (RedisError, OSError) as error:
                 log.warning("queue_lost", error=repr(error))
+            except Exception:  # whatever it was: the runs of this host go on, and so does the queue
+                log.exception("queue_broke")
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _serve_queue(self) -> None:
         # Not arq's `create_pool`: cancelled at its first ping, it would leave a connection that nobody can close.
         pool = ArqRedis(
-            ConnectionPool.from_url(self._redis_url, socket_connect_timeout=CONNECT_SECONDS),
+            ConnectionPool.from_url(
+                self._redis_url,
+                socket_connect_timeout=CONNECT_SECONDS,
+                **line_options(self._redis_url),
+            ),
             job_serializer=keys.serialize,
             job_deserializer=keys.deserialize,
         )

@@ -1,5 +1,6 @@
 """Events out and commands in, over Redis streams."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from runner import keys
-from runner.patience import patiently
+from runner.patience import ANSWER_SECONDS, patiently
 from runner.protocol import Command, EventRecord, RunKey
 
 log = structlog.get_logger()
@@ -21,8 +22,9 @@ _BATCH = 100
 class Streams:
     """A worker's streams. Errors that time mends are waited out, for ever."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._redis = redis
+        self._read_seconds = BLOCK_MS / 1000 + answer_seconds
 
     async def publish(self, record: EventRecord) -> None:
         """Safe twice: an event has a key of its own."""
@@ -44,13 +46,15 @@ class Streams:
         last = "0"
         while True:
             position: Any = {keys.commands(host): last}
-            answer = await patiently(
-                partial(self._redis.xread, position, count=_BATCH, block=BLOCK_MS)
-            )
+            answer = await patiently(partial(self._read, position))
             for entry_id, fields in (entry for _, entries in answer for entry in entries):
                 last = _text(entry_id)
                 if (command := _command(fields)) is not None:
                     yield command
+
+    async def _read(self, position: Any) -> Any:
+        async with asyncio.timeout(self._read_seconds):
+            return await self._redis.xread(position, count=_BATCH, block=BLOCK_MS)
 
 
 def _command(fields: Any) -> Command | None:

@@ -20,6 +20,7 @@ from runner.lease import GONE, Leases, Standing
 from runner.meter import Meter
 from runner.mirror import Mirrors
 from runner.orphans import Orphans
+from runner.patience import line_options
 from runner.protocol import RunKey, Runtime
 from runner.rundir import known_runs
 from runner.sandbox import SandboxBackend
@@ -82,7 +83,7 @@ class Worker:
         host = await asyncio.to_thread(host_name, config.data_dir)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(sole_worker(config.data_dir))
-            redis = Redis.from_url(config.redis_url)
+            redis = Redis.from_url(config.redis_url, **line_options(config.redis_url))
             stack.push_async_callback(redis.aclose, close_connection_pool=True)
             serve = ServeClient(url=config.serve_url, token=config.token)
             stack.push_async_callback(serve.close)
@@ -219,7 +220,7 @@ class Shift:
             await asyncio.sleep(self._station.pace.sweep)
             try:
                 await self._sweep()
-            except RunnerError as error:
+            except (RunnerError, OSError) as error:
                 log.warning("sweep_failed", error=repr(error))
 
     async def _beat(self) -> None:

@@ -1,15 +1,22 @@
 """Leases and streams on a real server."""
 
 import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from runner import keys
 from runner.lease import Claim, Leases, Standing
+from runner.patience import line_options
 from runner.protocol import Command, EventRecord, Phase, RunKey, StepStatus
 from runner.streams import Streams
+from tests.support.relay import join, wire
+from tests.support.site import until
 from tests.support.valkey import ValkeyServer, redis, set_fields, valkey
 
 __all__ = ["redis", "valkey"]
@@ -130,6 +137,48 @@ async def test_commands_come_from_the_oldest_and_go_on_live(redis: Redis) -> Non
         waiting = group.create_task(_next(stream))
         await redis.xadd(keys.commands("h1"), {"c": second.model_dump_json()})
     assert waiting.result() == second
+
+
+async def test_commands_go_on_where_redis_has_vanished_without_a_word(
+    valkey: ValkeyServer, redis: Redis
+) -> None:
+    """As a machine that lost its power, or a firewall that forgot: there is no answer and no end."""
+    stop = Command(id="c1", run=RUN, kind="stop")
+    path = Path(valkey.url.removeprefix("unix://"))
+    async with wire(path.with_name("wire"), path) as line:
+        client = Redis.from_url(line.url)
+        streams = Streams(client, answer_seconds=0.1)
+        async with contextlib.aclosing(client), asyncio.TaskGroup() as group:
+            waiting = group.create_task(_next(streams.commands("h1")))
+            await until(lambda: line.calls == 1)
+            line.silence()
+            await redis.xadd(keys.commands("h1"), {"c": stop.model_dump_json()})
+        assert waiting.result() == stop
+
+
+async def test_the_kernel_gives_up_a_line_on_which_nobody_answers(valkey: ValkeyServer) -> None:
+    async with over_tcp(Path(valkey.url.removeprefix("unix://"))) as url:
+        client = Redis.from_url(url, **line_options(url))
+        connection = await client.connection_pool.get_connection()
+        line = connection._writer.get_extra_info("socket")
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000
+        await client.aclose(close_connection_pool=True)
+
+
+@contextlib.asynccontextmanager
+async def over_tcp(server: Path) -> AsyncIterator[str]:
+    """The same server at a port."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_unix_connection(server)
+        with contextlib.closing(outer), contextlib.closing(writer):
+            await join((reader, writer), (inner, outer))
+
+    listening = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with listening:
+        yield f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
 
 
 async def _next(stream: object) -> Command:

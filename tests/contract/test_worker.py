@@ -13,6 +13,7 @@ import pytest
 from arq.connections import RedisSettings, create_pool
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 from typing_extensions import override
 
 from bot.work_metrics import WorkMetrics
@@ -371,6 +372,20 @@ async def test_a_payload_that_is_none_of_ours_is_not_run_and_holds_up_nothing(
         await until(lambda: ended(site))
         await until_queue_is_empty(site.redis)
     assert not (site.root / "made").exists()
+
+
+async def test_a_disk_that_cannot_be_read_for_a_while_ends_no_worker(
+    site: Site, valkey: ValkeyServer
+) -> None:
+    launch = await site.launch()
+    runs = site.root / "h1" / "runs"
+    with capture_logs() as logs:
+        async with at_work(site, valkey):
+            await push(valkey, launch.run)
+            await until(lambda: ended(site))
+            runs.rename(runs.with_name("aside"))
+            runs.write_text("no directory")
+            await until(lambda: [line["event"] for line in logs].count("sweep_failed") > 1)
 
 
 async def test_a_command_reaches_its_run(site: Site, valkey: ValkeyServer) -> None:

@@ -37,12 +37,17 @@ class Wire:
         self._server = server
         self._listening: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        self.calls = 0
+        """How many have called."""
 
     @property
     def url(self) -> str:
         return f"unix://{self._path}"
 
     async def mend(self) -> None:
+        self._over.clear()
         self._listening = await asyncio.start_unix_server(self._take, self._path)
 
     async def cut(self) -> None:
@@ -50,15 +55,26 @@ class Wire:
         if self._listening is not None:
             self._listening.close()
         self._path.unlink(missing_ok=True)
+        self._over.set()
         for writer in self._open:
             writer.transport.abort()
 
+    def silence(self) -> None:
+        """What is connected hears nothing more, not even an end; who calls anew is answered."""
+        for passing in self._passing:
+            passing.cancel()
+
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
+        self.calls += 1
         try:
             inner, outer = await asyncio.open_unix_connection(self._server)
             with contextlib.closing(outer):
-                await join((reader, writer), (inner, outer))
+                passing = asyncio.create_task(join((reader, writer), (inner, outer)))
+                self._passing.add(passing)
+                await asyncio.wait({passing})
+                if passing.cancelled():
+                    await self._over.wait()
         finally:
             self._open.discard(writer)
             writer.close()

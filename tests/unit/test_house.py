@@ -22,6 +22,7 @@ FUNCTION_LINES = 60
 README_LINES = 150
 
 BROAD = {
+    "runner/launches.py:run",  # around arq's loop: a fault in it must not end the runs of the host
     "runner/worker.py:_attend",  # around a run: whatever it was, the person gets an end
     "bot/wiring.py:_keep_going",  # around a loop of serve: a fault in one must not silence the others
     # Around one of many: a delivery, message, event, ticket or forge at fault holds up none of the others.

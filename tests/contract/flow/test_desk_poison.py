@@ -7,8 +7,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
-from bot.desk import MAX_TRIES, Desk
+from bot.answers import Answers
+from bot.desk import FAILED, MAX_TRIES, Desk
 from bot.store import cursors, inbox
+from bot.store.errors import StoreUnavailableError
 from integrations.channel import Inbound
 from tests.contract.flow.office import HERE, Office
 
@@ -100,11 +102,60 @@ class BrokenDesk(Desk):
         return await Desk.handle(self, tx, inbound)
 
 
-async def test_a_bug_that_one_delivery_meets_holds_up_no_other(office: Office) -> None:
+def broken(office: Office, kind: type[Desk] = BrokenDesk) -> Desk:
     desk = office.desk
-    broken = BrokenDesk(**{part.name: getattr(desk, part.name) for part in fields(desk)})
+    return kind(**{part.name: getattr(desk, part.name) for part in fields(desk)})
+
+
+async def died_and_revived(office: Office, words: str) -> None:
+    await office.intake.receive(office.inbound(words, thread="1.0"))
+    desk = broken(office)
+    for _ in range(MAX_TRIES):
+        await desk.work_off()
+    async with office.store.begin() as tx:
+        assert await inbox.revive(tx, 1)
+    office.clock.forward(60)
+
+
+async def test_what_is_dealt_with_again_is_answered(office: Office) -> None:
+    await died_and_revived(office, "help")
+    await office.desk.work_off()
+    failed, answered = await office.notices()
+    assert failed == FAILED
+    assert "stop" in answered
+
+
+async def test_who_asked_hears_of_each_death(office: Office) -> None:
+    await died_and_revived(office, "help")
+    desk = broken(office)
+    for _ in range(MAX_TRIES):
+        await desk.work_off()
+    assert await office.notices() == [FAILED, FAILED]
+
+
+class SpeechlessDesk(BrokenDesk):
+    """The database is away when it wants to say something."""
+
+    @property
+    @override
+    def _answers(self) -> Answers:
+        raise StoreUnavailableError("away")
+
+
+async def test_nothing_is_dead_before_that_is_said(office: Office) -> None:
+    await office.intake.receive(office.inbound("help", thread="1.0"))
+    desk = broken(office, SpeechlessDesk)
+    for _ in range(MAX_TRIES - 1):
+        await desk.work_off()
+    with pytest.raises(StoreUnavailableError):
+        await desk.work_off()
+    assert await office.inbox_states() == ["new"]
+
+
+async def test_a_bug_that_one_delivery_meets_holds_up_no_other(office: Office) -> None:
+    desk = broken(office)
     await office.intake.receive(office.inbound(GOOD, thread="1.0"))
     await office.intake.receive(office.inbound("help", thread="2.0"))
     for _ in range(MAX_TRIES):
-        await broken.work_off()
+        await desk.work_off()
     assert await office.inbox_states() == ["dead", "done"]

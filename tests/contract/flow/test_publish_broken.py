@@ -13,6 +13,7 @@ from bot.publish import AT_ONCE, BREAKS, RETRY_SECONDS, Publisher
 from bot.states import TaskState
 from bot.store import tasks
 from bot.store.errors import StoreUnavailableError
+from integrations.errors import MalformedPayloadError
 from integrations.forge import GitAccess
 from integrations.testing_forge import FakeForge, FakeRepo
 from runner.protocol import RunKey
@@ -240,3 +241,20 @@ async def test_what_was_taken_on_a_duty_that_was_lost_is_published_on_the_next(
         publishing = group.create_task(publisher.run())
         await until(is_published, seconds=30, what="it is published")
         publishing.cancel()
+
+
+@pytest.mark.parametrize("state", [TaskState.PUBLISHING, TaskState.KEEPING])
+async def test_what_waited_for_its_turn_has_as_much_patience(
+    press: Press, state: TaskState
+) -> None:
+    await press.work()
+    await press.office.put(state)
+    press.office.clock.forward(2 * PUZZLED_SECONDS)
+    press.fake().fail_at("default_branch", MalformedPayloadError("strange"))
+    publisher = press.new_publisher()
+    await publish_due(publisher)
+    assert (await press.office.task()).state is state
+    press.office.clock.forward(RETRY_SECONDS)
+    await publish_due(publisher)
+    assert (await press.office.task()).state in {TaskState.SUCCEEDED, TaskState.STOPPED}
+    assert len(await press.office.finals()) == 1

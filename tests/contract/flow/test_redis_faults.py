@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from arq.connections import RedisSettings, create_pool
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, RedisError
+from structlog.testing import capture_logs
 
 from bot.bus import Bus
 from bot.states import TaskState
@@ -20,6 +21,7 @@ from runner.protocol import RunKey
 from tests.contract.flow.office import Office
 from tests.contract.flow.yard import ScriptedHost, Yard, done
 from tests.support.loading import loading_redis
+from tests.support.relay import wire
 from tests.support.site import until
 from tests.support.valkey import ValkeyServer
 
@@ -219,6 +221,44 @@ async def test_a_serve_whose_clock_jumps_gives_up_no_run(yard: Yard, minutes: in
     await yard.dispatcher.reconcile()
     assert await yard.host.claim(run) is Standing.LIVE
     assert (await yard.office.task()).state is TaskState.RUNNING
+
+
+async def test_events_come_where_redis_has_vanished_without_a_word(
+    yard: Yard, valkey: ValkeyServer
+) -> None:
+    run = await yard.running()
+    path = Path(valkey.url.removeprefix("unix://"))
+    async with wire(path.with_name("wire"), path) as line:
+        bus = Bus(await create_pool(RedisSettings.from_dsn(line.url)), answer_seconds=0.1)
+        await bus.prepare_events()
+        line.silence()
+        await yard.host.tell(run, done(changed=False))
+        with pytest.raises(TimeoutError):
+            await bus.events(count=9, block_ms=500, pending=False)
+        found = await bus.events(count=9, block_ms=500, pending=False)
+        assert [one.record.run for one in found if one.record] == [run]
+        await bus.close()
+
+
+async def test_a_launch_is_due_for_a_host_whose_clock_is_far_behind(yard: Yard) -> None:
+    run = await yard.starting()
+    behind = (datetime.now(UTC) - timedelta(hours=23)).timestamp() * 1000
+    due = await yard.redis.zrangebyscore(keys.run_queue("default"), "-inf", behind)
+    assert due == [f"run:{run}".encode()]
+    assert await yard.redis.pttl(f"arq:job:run:{run}") > 0
+
+
+async def test_a_fault_of_the_queue_s_own_ends_no_worker() -> None:
+    async def begin(_run: RunKey) -> None:
+        raise AssertionError("nothing is launched")
+
+    launches = Launches(redis_url="nonsense://", host="h", pool="default", begin=begin)
+    with capture_logs() as logs:
+        async with asyncio.TaskGroup() as group:
+            taking = group.create_task(launches.run())
+            await until(lambda: "queue_broke" in {line["event"] for line in logs})
+            assert not taking.done()
+            taking.cancel()
 
 
 async def test_a_job_of_a_name_unknown_here_holds_up_nothing_and_is_not_lost(

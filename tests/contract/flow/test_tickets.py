@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 from typing_extensions import override
 
 from bot.completion import BATCH, CALL_SECONDS, PAUSES
@@ -213,6 +214,21 @@ async def test_what_was_taken_on_a_duty_that_was_lost_is_completed_on_the_next(
         completing = group.create_task(completer.run())
         await installation.until(is_whole, seconds=30, what="it is completed")
         completing.cancel()
+
+
+async def test_what_cannot_be_stored_is_not_asked_for_again_at_once(office: Office) -> None:
+    office.channel = channel = FakeChannel()
+    await office.intake.receive(partial(office, 0))
+    completer = office.completer
+    async with office.refusing("inbox", "UPDATE"), asyncio.TaskGroup() as group:
+        with capture_logs() as logs:
+            completing = group.create_task(completer.run())
+            await until(lambda: "completion_store_unreachable" in [line["event"] for line in logs])
+        completing.cancel()
+    assert await completer.take() == []
+    office.clock.forward(PAUSES[0])
+    assert len(await completer.take()) == 1
+    assert channel.calls == ["complete"]
 
 
 class HangingChannel(FakeChannel):
