@@ -29,6 +29,10 @@ _ADVICE: Final = (
     "make a fine-grained token for the repositories with contents and pull requests, read and write,"
     " and set ERRAND_GITHUB__TOKEN (docs/forges.md)"
 )
+_READ_ADVICE: Final = (
+    "make a fine-grained token for the repositories with contents, read only, and set ERRAND_GITHUB__READ_TOKEN"
+    " (docs/forges.md), or leave it out"
+)
 
 
 class GitHubForge:
@@ -37,6 +41,7 @@ class GitHubForge:
     ) -> None:
         self._config = config
         self._api = Api(config, transport=transport)
+        self._transport = transport
 
     @property
     def name(self) -> str:
@@ -98,6 +103,23 @@ class GitHubForge:
         return None
 
     async def check(self) -> list[str]:
+        return await self._check_main() or await self._check_reading()
+
+    async def _check_reading(self) -> list[str]:
+        """The token that git fetches with is asked for by nothing else."""
+        token = self._config.read_token
+        if token is None:
+            return []
+        config = self._config.model_copy(update={"token": token})
+        try:
+            await Api(config, transport=self._transport).get("/user", User)
+        except RejectedError as error:
+            return [f"GitHub does not accept the token for reading ({error.code}): {_READ_ADVICE}."]
+        except (RateLimitedError, UnavailableError, MalformedPayloadError) as error:
+            return [f"{error}: look at {self._config.api_url} from this host, then try again."]
+        return []
+
+    async def _check_main(self) -> list[str]:
         try:
             await self._api.get("/user", User)
             return _scope_problems(await self._api.header("/user", "x-oauth-scopes"))

@@ -228,3 +228,13 @@ async def test_the_doctor_names_each_problem(answer: httpx.Response, word: str) 
 async def test_the_doctor_is_content(headers: dict[str, str]) -> None:
     answer = httpx.Response(200, json={"login": "errand"}, headers=headers)
     assert await a_forge(lambda _: answer).check() == []
+
+
+async def test_the_doctor_asks_with_the_token_for_reading_too() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        good = "ghp_secret" in request.headers["Authorization"]
+        return httpx.Response(200, json={"login": "errand"}) if good else httpx.Response(401)
+
+    [problem] = await a_forge(answer, read_token="revoked").check()
+    assert "ERRAND_GITHUB__READ_TOKEN" in problem
+    assert await a_forge(answer, read_token="ghp_secret").check() == []
