@@ -84,6 +84,8 @@ class Polling:
                 log.warning("linear_not_asked", workspace=workspace.url_key, error=str(error))
                 pauses.append(_pause(error))
                 taken = taken and not isinstance(error, AuthError)
+            except Exception:  # whatever it was: the other workspaces are asked
+                log.exception("linear_not_asked", workspace=workspace.url_key)
         self.told(taken)
         return max(pauses)
 

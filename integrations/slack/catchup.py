@@ -60,6 +60,10 @@ class Said(Read):
     latest_reply: Ts | None = None
 
 
+MOST_WAITS: Final = 10
+"""So often in a row one call is put off; then its place is left out until the next round."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Since:
     """What a round looks for in a workspace."""
@@ -110,14 +114,18 @@ class CatchUp:
             log.warning("slack_not_asked", error=str(error))
             self.told(not isinstance(error, AuthError))
             return
-        taken = True
-        for client in clients:
-            try:
-                await self.ask(client)
-            except IntegrationError as error:
-                log.warning("slack_not_asked", error=str(error))
-                taken = taken and not isinstance(error, AuthError)
-        self.told(taken)
+        self.told(all(await asyncio.gather(*(self._takes_us(client) for client in clients))))
+
+    async def _takes_us(self, client: SlackClient) -> bool:
+        """Look into one workspace, whatever comes of it. False if our credential is not accepted there."""
+        try:
+            await self.ask(client)
+        except IntegrationError as error:
+            log.warning("slack_not_asked", error=str(error))
+            return not isinstance(error, AuthError)
+        except Exception:  # whatever it was: the other workspaces are looked into
+            log.exception("slack_not_asked")
+        return True
 
     async def ask(self, client: SlackClient) -> None:
         """What a workspace has that is new; all of it is stored before that is noted."""
@@ -230,13 +238,14 @@ class CatchUp:
 
     async def _paced(self, client: SlackClient, method: str, asked: Mapping[str, str]) -> Page:
         """As often as we may, and no sooner than Slack says: nobody waits for this."""
-        while True:
+        for _ in range(MOST_WAITS):
             await self.pause(60 / self.calls_a_minute)
             try:
                 return await client.page(method, asked)
             except RateLimitedError as error:
                 log.info("slack_history_waits", method=method, seconds=error.retry_after)
                 await self.pause(error.retry_after)
+        return await client.page(method, asked)
 
 
 def _as_event(team: str, place: Place, said: Said, raw: Mapping[str, object]) -> dict[str, object]:

@@ -38,6 +38,8 @@ BROAD = {
     "bot/pulls.py:_watched",
     "bot/vigil.py:_tell",
     "integrations/linear/polling.py:_tried",
+    "integrations/linear/polling.py:round",
+    "integrations/slack/catchup.py:_takes_us",
     "integrations/slack/catchup.py:run",
 }
 INSIDE = {

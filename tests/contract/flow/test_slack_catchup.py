@@ -1,7 +1,7 @@
 """What Slack said while nobody listened is found in its history, once, and as the event would have told it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -14,10 +14,11 @@ from bot.in_force import InForce
 from bot.store import inbox
 from integrations.channel import Conversation, Inbound
 from integrations.front import Front
-from integrations.slack.catchup import CatchUp
+from integrations.slack.catchup import MOST_WAITS, CatchUp
 from integrations.slack.channel import SlackChannel
 from integrations.slack.client import SlackClient
 from integrations.slack.config import SlackConfig
+from integrations.slack.identity import Identity
 from integrations.slack.workspaces import OneWorkspace
 from integrations.testing_front import FakeFront
 from integrations.testing_notes import MemoryNotes
@@ -203,6 +204,55 @@ async def test_a_rate_limit_waits_for_as_long_as_slack_says(missed: Missed) -> N
     await missed.started().round()
     assert len(await missed.stored()) == 1
     assert missed.waited == [3, 3, 60, 3, 60, 3]  # places; history, which is asked three times
+
+
+async def test_a_place_that_is_limited_without_an_end_is_left_out_of_a_round(
+    missed: Missed,
+) -> None:
+    missed.say("C0API", FIX)
+    missed.say("C0WEB", FIX)
+    limited = Fault(status=429, code="ratelimited", retry_after="60")
+    missed.api.fail("conversations.history", limited, times=MOST_WAITS + 1)
+    await missed.started().round()
+    assert len(await missed.stored()) == 1
+    await missed.started().round()
+    assert len(await missed.stored()) == 2
+
+
+class HopelessClient(SlackClient):
+    """Of a workspace in which we break."""
+
+    @override
+    async def identity(self) -> Identity:
+        raise KeyError("a bug")
+
+
+class TwoWorkspaces(OneWorkspace):
+    def __init__(self, config: SlackConfig) -> None:
+        super().__init__(SlackClient(config))
+        self._both = [HopelessClient(config), self._client]
+
+    @override
+    async def clients(self) -> Sequence[SlackClient]:
+        return self._both
+
+    @override
+    async def close(self) -> None:
+        for client in self._both:
+            await client.close()
+
+
+async def test_a_workspace_in_which_we_break_holds_up_no_other(missed: Missed) -> None:
+    missed.say("C0WEB", FIX)
+    await missed.channel.close()
+    missed.channel = SlackChannel(
+        missed.config,
+        front=missed.front,
+        workspaces=TwoWorkspaces(missed.config),
+        notes=missed.notes,
+    )
+    await missed.started().round()
+    assert len(await missed.stored()) == 1
 
 
 async def test_a_place_in_which_much_was_said_is_read_to_its_end(missed: Missed) -> None:
