@@ -1,7 +1,7 @@
 """Who may run what: one script that claims, renews and adopts; and what a host says of itself."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -15,8 +15,8 @@ from runner.protocol import RunKey
 LEASE_MS: Final = 30_000
 HOST_MS: Final = 30_000
 
-# Answers the standing, and whether we were written down as the owner before: after a first claim, an owner
-# that is gone says that Redis lost its data.
+# Answers the standing, whether we were written down as the owner before, and which server this is: after a first claim,
+# an owner that is gone says that Redis lost its data, and another start or another machine that it may have lost the end of it.
 _CLAIM: Final = """
 if redis.call('HEXISTS', KEYS[1], 'disowned:' .. ARGV[1]) == 1 then return {'DISOWNED', 0} end
 local fence = redis.call('HGET', KEYS[1], 'fence')
@@ -32,7 +32,7 @@ end
 redis.call('HSET', KEYS[1], 'owner:' .. fence, ARGV[2])
 redis.call('SET', KEYS[2], ARGV[2] .. ':' .. fence, 'PX', ARGV[3])
 redis.call('SADD', KEYS[3], ARGV[4])
-return {state, owner and 1 or 0}
+return {state, owner and 1 or 0, string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''}
 """
 
 
@@ -63,6 +63,8 @@ class Claim:
     standing: Standing
     known: bool
     """Redis knew us as the owner before this claim."""
+    server: str = field(default="", compare=False)
+    """Another one after each start of Redis, and after a failover; empty where the claim is not ours."""
 
 
 class Leases:
@@ -81,7 +83,8 @@ class Leases:
             lambda: self._redis.eval(_CLAIM, len(names), *names, *args),
             failed=self._meter.renewal_failed,
         )
-        return Claim(Standing(_text(answer[0])), known=bool(answer[1]))
+        server = _text(answer[2]) if len(answer) > 2 else ""  # noqa: PLR2004
+        return Claim(Standing(_text(answer[0])), known=bool(answer[1]), server=server)
 
     async def mine(self) -> set[RunKey]:
         """What this host has claimed and not yet cleaned up."""

@@ -5,12 +5,14 @@ Every step may find that it was done before. Killed at any point, a new process 
 
 import asyncio
 import contextlib
+import math
 import time
 from datetime import UTC, datetime
 from typing import Final, Literal, NoReturn
 
 import structlog
 
+from runner.accounts import account
 from runner.attendance import Attendance
 from runner.errors import (
     RunnerError,
@@ -44,7 +46,7 @@ class _GoneError(Exception):
 
 
 class _ForgottenError(Exception):
-    """Redis lost its data: tell everything again."""
+    """Redis lost its data, or may have lost the end of it: tell everything again."""
 
 
 class LiveRun:
@@ -63,6 +65,7 @@ class LiveRun:
         self._ended = asyncio.Event()
         self._attached = False
         self._unknown = False
+        self._server = ""
         self._lacks = 0
 
     def command(self, command: Command) -> None:
@@ -162,16 +165,20 @@ class LiveRun:
         self._unknown = claim.standing is Standing.DISOWNED
         if claim.standing is Standing.CANCEL:
             self.command(Command(id="", run=self.run, kind="stop"))
+        self._server = claim.server or self._server
         return claim
 
     async def _renew(self) -> NoReturn:
         """Keep the lease, and watch for a standing that ends the run here."""
         while True:
             await self._pause()
+            before = self._server
             claim = await self._claim()
             if claim.standing in GONE:
                 raise _GoneError
-            if claim.standing is not Standing.UNKNOWN and not claim.known:
+            if claim.standing is Standing.UNKNOWN:
+                continue
+            if not claim.known or self._server != (before or self._server):
                 raise _ForgottenError
 
     async def _until_gone(self) -> Literal[True]:
@@ -195,7 +202,7 @@ class LiveRun:
         if finished is None:
             finished = await self._run_to_end()
             self._files.write("ending", finished)
-            self._account(finished)
+            account(self._station, self.run, finished, self._files.read("started", EventRecord))
         else:
             await self._retell()
         if finished.outcome in {"stopped", "expired"} and not self._files.is_kept_aside():
@@ -204,25 +211,6 @@ class LiveRun:
         await self._outlet.put([self._last(finished)])
         await self._outlet.flush()
         self._ended.set()
-
-    def _account(self, finished: Finished) -> None:
-        station, now = self._station, datetime.now(UTC)
-        started = self._files.read("started", EventRecord)
-        began = started.at if started is not None else now
-        seconds = max(0.0, (now - began).total_seconds())
-        station.meter.run_ended(finished.outcome, seconds=seconds)
-        station.tracing.tell(
-            "run",
-            task=self.run.task,
-            start=began,
-            end=now,
-            fence=self.run.fence,
-            host=station.host,
-            outcome=finished.outcome,
-        )
-        log.info(
-            "run_ended", run=str(self.run), outcome=finished.outcome, seconds=round(seconds, 3)
-        )
 
     async def _run_to_end(self) -> Finished:
         try:
@@ -243,14 +231,16 @@ class LiveRun:
             return failure(error)
 
     async def _run(self) -> Finished:
-        launch = await self._preparation.launch()
-        wall = launch.limits.wall_seconds
-        limit = asyncio.timeout(wall)
+        limit, wall = asyncio.timeout(None), 0
         try:
             async with limit:
                 self._limit = limit
                 if self._stopping:
                     self._stop()
+                launch = await self._preparation.launch()
+                wall = launch.limits.wall_seconds
+                if not self._stopping:
+                    limit.reschedule(asyncio.get_running_loop().time() + wall)
                 with self._station.tracing.span("prepare", task=self.run.task):
                     prepared = await self._preparation.settle(launch)
                 verdict = await self._attend(launch, prepared)
@@ -274,7 +264,7 @@ class LiveRun:
             patient = self._has_begun() and len(self._stops) <= 1
             seconds = self._station.pace.keep if patient else 0.0
             now = asyncio.get_running_loop().time()
-            self._limit.reschedule(min(now + seconds, self._limit.when() or now))
+            self._limit.reschedule(min(now + seconds, self._limit.when() or math.inf))
 
     def _has_begun(self) -> bool:
         return self._attached or self._files.read("started", EventRecord) is not None
@@ -370,8 +360,9 @@ class LiveRun:
     async def _hand_in_transcript(self) -> None:
         packed = await asyncio.to_thread(self._files.packed_transcript)
         try:
-            await self._station.serve.put_transcript(self.run, packed)
-        except ServeUnavailableError as error:
+            async with asyncio.timeout(self._station.pace.mend):
+                await self._station.serve.put_transcript(self.run, packed)
+        except (ServeUnavailableError, TimeoutError) as error:
             # The run's end matters more than its record.
             log.warning("transcript_not_taken", run=str(self.run), error=repr(error))
 

@@ -36,6 +36,7 @@ from runner.sandbox import SandboxSpec
 from runner.station import Pace
 from runner.supervisor import LiveRun
 from runner.testing import EPOCH, End
+from tests.support import installation
 from tests.support.agent_container import HEAD, RUN, AgentContainer, a_launch
 from tests.support.site import IMAGES, SWIFT, WAIT_SECONDS, Site, until
 from tests.support.valkey import ValkeyServer, redis, valkey
@@ -368,6 +369,43 @@ async def test_after_redis_lost_its_data_everything_is_told_again(site: Site, re
     assert site.finished().changed
     assert [k for _, _, k in site.backend.sent].count("prepare") > 1
     assert site.container.prompts == []
+
+
+async def test_what_the_end_of_redis_lost_is_told_again(
+    site: Site, redis: Redis, valkey: ValkeyServer
+) -> None:
+    """After a power cut, or a failover, the run may be known and the last that it told be gone."""
+
+    async def ended() -> bool:
+        entries = await redis.xrange(keys.EVENTS)
+        return any(b'"finished"' in fields[b"r"] for _, fields in entries)
+
+    await site.launch()
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group:
+        following = group.create_task(site.live(RUN).follow())
+        await installation.until(ended, seconds=WAIT_SECONDS, what="the end is told")
+        await redis.delete(keys.EVENTS)
+        await valkey.kill()
+        await valkey.start()
+        await installation.until(ended, seconds=WAIT_SECONDS, what="the end is told again")
+        applying = group.create_task(site.apply())
+        await following
+        applying.cancel()
+    assert site.finished().changed
+    assert len(site.serve.bundles) == 1
+
+
+async def test_a_stop_ends_what_cannot_get_its_launch(site: Site) -> None:
+    """Nor does a record of it that cannot be handed in hold up its end."""
+    await site.launch()
+    site.serve.outages = 1_000_000
+    live = site.live(RUN, pace=dataclasses.replace(SWIFT, mend=0.1))
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as group, site.applying():
+        following = group.create_task(live.follow())
+        await until(lambda: len(site.serve.asked) > 1)
+        live.command(Command(id="c1", run=RUN, kind="stop"))
+        await following
+    assert site.finished().outcome == "stopped"
 
 
 async def test_pictures_of_the_request_reach_the_agent_with_it(site: Site) -> None:
