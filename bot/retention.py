@@ -1,23 +1,27 @@
 """What is older than it is kept goes: once an hour, in transactions that nobody has to wait for."""
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import auditfiles
 from bot.handin import PICTURES
 from bot.intake import utc_now
 from bot.metrics import Metrics
 from bot.settings import RetentionSettings
-from bot.states import TERMINAL
-from bot.store import audit, events, inbox, tasks
+from bot.states import LIVE, TERMINAL
+from bot.store import audit, cursors, events, inbox, tasks
 from bot.store.audit import Checkpoint
 from bot.store.engine import Store
 from bot.store.errors import StoreError
+from bot.store.tables import task as task_table
 
 log = structlog.get_logger()
 
@@ -28,6 +32,8 @@ AUDIT_ROWS = 10_000
 """In one file."""
 PAUSE_SECONDS = 0.05
 """Between two transactions, for whoever waits for a turn."""
+PICTURE = re.compile(r"[0-9a-f]{64}")
+"""A picture's name, wherever it is noted."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,11 +111,19 @@ class Retention:
 
     async def _transcripts(self, before: datetime) -> int:
         """And the pictures that runs were given."""
-        folders = [self.data_dir / name for name in ("transcripts", PICTURES)]
-        return sum([await asyncio.to_thread(_unlink_older, folder, before) for folder in folders])
+        async with self.store.read() as conn:
+            live = await _live(conn)
+            pictures = await _pictures_of(conn, live)
+        gone = await self._files("transcripts", before, needed=live)
+        return gone + await self._files(PICTURES, before, needed=pictures)
 
     async def _bundles(self, before: datetime) -> int:
-        return await asyncio.to_thread(_unlink_older, self.data_dir / "bundles", before)
+        async with self.store.read() as conn:
+            live = await _live(conn)
+        return await self._files("bundles", before, needed=live)
+
+    async def _files(self, folder: str, before: datetime, *, needed: Collection[str]) -> int:
+        return await asyncio.to_thread(_unlink_older, self.data_dir / folder, before, needed)
 
     async def _audit(self, before: datetime) -> int:
         """Into a file, then a checkpoint, then away: the chain goes on from the checkpoint."""
@@ -151,10 +165,31 @@ class Retention:
         return len(rows) == AUDIT_ROWS
 
 
-def _unlink_older(folder: Path, before: datetime) -> int:
+async def _live(conn: AsyncConnection) -> frozenset[str]:
+    """Tasks that have not ended, however many: each may wait without an end, and then needs its files."""
+    found = await conn.execute(select(task_table.c.id).where(task_table.c.state.in_(LIVE)))
+    return frozenset(found.scalars())
+
+
+async def _pictures_of(conn: AsyncConnection, live: Collection[str]) -> frozenset[str]:
+    """The names of those that came with any round of these tasks."""
+    notes = await cursors.starting(conn, "pictures:")
+    mine = [note for of_round, note in notes.items() if of_round.partition(":")[0] in live]
+    return frozenset(name for note in mine for name in PICTURE.findall(note))
+
+
+def _unlink_older(folder: Path, before: datetime, needed: Collection[str]) -> int:
+    """`needed`: whose files stay, however old they are."""
     gone = 0
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_file() and path.stat().st_mtime < before.timestamp():
+        old = path.is_file() and path.stat().st_mtime < before.timestamp()
+        if old and _whose(path) not in needed:
             path.unlink(missing_ok=True)
             gone += 1
     return gone
+
+
+def _whose(path: Path) -> str:
+    """The task, of a file that is named after a run; else the file's own name, as with pictures."""
+    task, _, rest = path.name.rpartition("-")
+    return task or rest

@@ -280,8 +280,8 @@ def _assemble(parts: _Opened) -> Services:
         metrics=metrics, tracing=tracing, now=now,
     )  # fmt: skip
     retention = Retention(
-        store=store, settings=settings.retention, data_dir=settings.data_dir, metrics=metrics
-    )
+        store=store, settings=settings.retention, data_dir=settings.data_dir, metrics=metrics, now=now
+    )  # fmt: skip
     pulse, duty = Pulse(metrics=metrics), Duty(store=store)
     policy_file = PolicyFile(path=settings.policy_file or DEFAULT, in_force=in_force, store=store)
     return Services(

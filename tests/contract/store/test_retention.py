@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from bot import auditfiles
+from bot.pictures import note_pictures
 from bot.retention import Retention
 from bot.settings import RetentionSettings
 from bot.states import TaskState
@@ -18,6 +19,7 @@ from bot.store.audit import Checkpoint
 from bot.store.engine import Store
 from bot.store.errors import StoreRefusedError
 from bot.store.rows import AuditEntry
+from integrations.channel import Picture
 from tests.support.store import NOW, a_task, an_event, an_inbound
 
 OLD, YOUNG = NOW - timedelta(days=100), NOW - timedelta(days=5)
@@ -110,6 +112,47 @@ async def test_old_files_go(store: Store, tmp_path: Path) -> None:
         p.name for name in ("bundles", "transcripts") for p in (tmp_path / name).iterdir()
     )
     assert left == ["young-t.bundle", "young-t.jsonl.gz"]
+
+
+def _old_file(place: Path, name: str) -> Path:
+    path = place / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x")
+    os.utime(path, (OLD.timestamp(), OLD.timestamp()))
+    return path
+
+
+async def _task_in(store: Store, n: int, state: TaskState, *, pictures: str = "") -> str:
+    task = a_task(n, state=state, created_at=OLD, changed_at=OLD)
+    given = [Picture(name=name * 64, kind="image/png") for name in pictures]
+    async with store.begin() as tx:
+        await tasks.insert(tx, task)
+        await note_pictures(tx, task.id, task.round, given)
+    return task.id
+
+
+async def test_what_a_run_handed_in_stays_until_its_task_has_ended(
+    store: Store, tmp_path: Path
+) -> None:
+    waiting = await _task_in(store, 1, TaskState.PUBLISHING)
+    ended = await _task_in(store, 2, TaskState.FAILED)
+    names = ("bundles/{}-2.bundle", "bundles/{}-2.json", "transcripts/{}-1.jsonl.gz")
+    needed = [_old_file(tmp_path, name.format(waiting)) for name in names]
+    useless = [_old_file(tmp_path, name.format(ended)) for name in names]
+    gone = await retention(store, tmp_path).step()
+    assert (gone["transcripts"], gone["bundles"]) == (1, 2)
+    assert all(path.exists() for path in needed)
+    assert not any(path.exists() for path in useless)
+
+
+async def test_pictures_stay_until_no_task_that_has_them_is_left_to_run(
+    store: Store, tmp_path: Path
+) -> None:
+    await _task_in(store, 1, TaskState.QUEUED, pictures="ab")
+    await _task_in(store, 2, TaskState.SUCCEEDED, pictures="bc")
+    files = {name: _old_file(tmp_path, f"pictures/{name * 64}") for name in "abcd"}
+    assert (await retention(store, tmp_path).step())["transcripts"] == 2
+    assert {name for name, path in files.items() if path.exists()} == {"a", "b"}
 
 
 async def _record(store: Store, *times: object) -> None:
