@@ -108,11 +108,12 @@ class Vigil:
         if left == task.waits_for:
             return False
         async with self.store.begin() as tx:
-            since = task.changed_at if left else self.now()  # released, it waits for its turn
-            await tasks.update(tx, task.id, waits_for=left, changed_at=since)
             fresh = await tasks.get(tx, task.id)
             if fresh is None or fresh.state is not TaskState.QUEUED:
-                return False
+                return False  # it may have ended while the tracker was asked
+            since = fresh.changed_at if left else self.now()  # released, it waits for its turn
+            await tasks.update(tx, task.id, waits_for=left, changed_at=since)
+            fresh = fresh.model_copy(update={"waits_for": left, "changed_at": since})
             if not left:
                 text = f"{', '.join(task.waits_for)} is done: this can start now."
                 await say_everywhere(tx, fresh, Notice(text=text), seq="released", now=self.now())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -95,6 +96,29 @@ async def test_a_workspace_that_hangs_is_asked_once_at_a_time_and_holds_up_no_ot
     assert tracker.calls == ["1.0", "3.0"]
     await vigil.release()
     assert tracker.calls == ["1.0", "3.0", "2.0"]
+
+
+class SlowTracker(FakeChannel):
+    """Something happens before it answers."""
+
+    meanwhile: Callable[[], Awaitable[object]]
+
+    @override
+    async def blockers(self, conversation: Conversation) -> tuple[str, ...]:
+        await self.meanwhile()
+        return await super().blockers(conversation)
+
+
+@pytest.mark.parametrize("waits", [(), ("FAKE-8",)])
+async def test_a_task_that_ended_while_the_tracker_was_asked_is_left_as_it_is(
+    office: Office, waits: tuple[str, ...]
+) -> None:
+    office.channel = tracker = SlowTracker(waits=waits)
+    await waiting(office, 1)
+    tracker.meanwhile = partial(office.put, TaskState.STOPPED)
+    ended = (await office.task()).model_copy(update={"state": TaskState.STOPPED})
+    assert await office.vigil.release() == 0
+    assert await office.task() == ended
 
 
 async def test_each_of_many_that_wait_has_its_turn(office: Office) -> None:
