@@ -1,6 +1,6 @@
 """Which pictures came with the request of a round."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,6 +10,7 @@ from bot.store.rows import TaskRow
 from integrations.channel import Picture
 from runner.pictures import Picture as Given
 
+_NOTE = "pictures:"
 _pictures: TypeAdapter[tuple[Given, ...]] = TypeAdapter(tuple[Given, ...])
 
 
@@ -33,5 +34,12 @@ async def pictures_of(conn: AsyncConnection, task: TaskRow) -> tuple[Given, ...]
     return _pictures.validate_json(noted) if noted else ()
 
 
+async def names_of(conn: AsyncConnection, ids: Collection[str]) -> frozenset[str]:
+    """The names of all that came with any round of these tasks."""
+    notes = await cursors.starting(conn, _NOTE)
+    theirs = [note for of_round, note in notes.items() if of_round.partition(":")[0] in ids]
+    return frozenset(one.name for note in theirs for one in _pictures.validate_json(note))
+
+
 def _key(task: str, round_: int) -> str:
-    return f"pictures:{task}:{round_}"
+    return f"{_NOTE}{task}:{round_}"

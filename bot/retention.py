@@ -1,27 +1,23 @@
 """What is older than it is kept goes: once an hour, in transactions that nobody has to wait for."""
 
 import asyncio
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import auditfiles
+from bot import auditfiles, pictures
 from bot.handin import PICTURES
 from bot.intake import utc_now
 from bot.metrics import Metrics
 from bot.settings import RetentionSettings
 from bot.states import LIVE, TERMINAL
-from bot.store import audit, cursors, events, inbox, tasks
+from bot.store import audit, events, inbox, tasks
 from bot.store.audit import Checkpoint
 from bot.store.engine import Store
 from bot.store.errors import StoreError
-from bot.store.tables import task as task_table
 
 log = structlog.get_logger()
 
@@ -32,8 +28,6 @@ AUDIT_ROWS = 10_000
 """In one file."""
 PAUSE_SECONDS = 0.05
 """Between two transactions, for whoever waits for a turn."""
-PICTURE = re.compile(r"[0-9a-f]{64}")
-"""A picture's name, wherever it is noted."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,14 +106,14 @@ class Retention:
     async def _transcripts(self, before: datetime) -> int:
         """And the pictures that runs were given."""
         async with self.store.read() as conn:
-            live = await _live(conn)
-            pictures = await _pictures_of(conn, live)
+            live = await tasks.ids_in_states(conn, LIVE)
+            shown = await pictures.names_of(conn, live)
         gone = await self._files("transcripts", before, needed=live)
-        return gone + await self._files(PICTURES, before, needed=pictures)
+        return gone + await self._files(PICTURES, before, needed=shown)
 
     async def _bundles(self, before: datetime) -> int:
         async with self.store.read() as conn:
-            live = await _live(conn)
+            live = await tasks.ids_in_states(conn, LIVE)
         return await self._files("bundles", before, needed=live)
 
     async def _files(self, folder: str, before: datetime, *, needed: Collection[str]) -> int:
@@ -163,19 +157,6 @@ class Retention:
             await audit.cut(tx, point)
         log.info("audit_cut", upto=point.upto, file=name)
         return len(rows) == AUDIT_ROWS
-
-
-async def _live(conn: AsyncConnection) -> frozenset[str]:
-    """Tasks that have not ended, however many: each may wait without an end, and then needs its files."""
-    found = await conn.execute(select(task_table.c.id).where(task_table.c.state.in_(LIVE)))
-    return frozenset(found.scalars())
-
-
-async def _pictures_of(conn: AsyncConnection, live: Collection[str]) -> frozenset[str]:
-    """The names of those that came with any round of these tasks."""
-    notes = await cursors.starting(conn, "pictures:")
-    mine = [note for of_round, note in notes.items() if of_round.partition(":")[0] in live]
-    return frozenset(name for note in mine for name in PICTURE.findall(note))
 
 
 def _unlink_older(folder: Path, before: datetime, needed: Collection[str]) -> int:

@@ -204,6 +204,12 @@ async def in_states(
     return await _all(conn, query.order_by(table.c.changed_at, table.c.id).limit(limit))
 
 
+async def ids_in_states(conn: AsyncConnection, states: Collection[TaskState]) -> frozenset[str]:
+    """However many."""
+    found = await conn.execute(select(table.c.id).where(table.c.state.in_(states)))
+    return frozenset(found.scalars())
+
+
 async def move(
     tx: AsyncConnection,
     task_id: str,
