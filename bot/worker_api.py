@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -22,10 +23,11 @@ from bot.states import IN_SANDBOX
 from bot.store import approvals, runs, tasks
 from bot.store.engine import Store
 from bot.store.rows import TaskRow
-from integrations.errors import RejectedError
+from integrations.errors import AuthError, RejectedError
 from integrations.forge import Forge
 from policies.model import Grant, RepoRead
 from runner.protocol import Answered, Asked, Launch, RunKey
+from runner.serve_client import RUN_HEADER, STALE, UNKNOWN
 
 Authorization = Annotated[str, Header()]
 
@@ -34,8 +36,8 @@ Authorization = Annotated[str, Header()]
 class WorkerApi:
     """Routes under `/worker`.
 
-    401 without the token, 403 for a repository that the run may not read, 404 for an unknown run, 409 for a run that is
-    not current, 413 for too much.
+    401 without the token, 403 for a repository that the run may not read, 404 for an unknown run and 409 for one that
+    is not current (both with `RUN_HEADER`), 413 for too much, 424 for what the forge refuses for good.
     """
 
     store: Store
@@ -58,8 +60,9 @@ class WorkerApi:
 
     async def launch(self, task: str, fence: int, authorization: Authorization = "") -> Launch:
         row = await self._current(task, fence, authorization)
-        base = await self._forge(row.forge).default_branch(row.repo)
-        row = await self.branches.settle(row)
+        with _refusals():
+            base = await self._forge(row.forge).default_branch(row.repo)
+            row = await self.branches.settle(row)
         async with self.store.read() as conn:
             kept = await is_kept(conn, row)
             before = [r for r in await runs.of_task(conn, row.id) if r.fence < row.fence]
@@ -96,7 +99,8 @@ class WorkerApi:
         """To the task's repository, or to another that its grant lets it read."""
         row = await self._current(task, fence, authorization)
         wanted = _readable(row, repo or row.repo)
-        granted = await self._forge(wanted.forge).access(wanted.repo, write=False)
+        with _refusals():
+            granted = await self._forge(wanted.forge).access(wanted.repo, write=False)
         header = granted.header.get_secret_value() if granted.header else None
         return {"url": granted.url, "header": header}
 
@@ -148,11 +152,24 @@ class WorkerApi:
         async with self.store.read() as conn:
             row = await tasks.get(conn, task)
         if row is None or fence > row.fence:
-            raise HTTPException(404, "no such run: was the database restored from an older copy?")
+            sentence = "no such run: was the database restored from an older copy?"
+            raise HTTPException(404, sentence, headers={RUN_HEADER: UNKNOWN})
         if row.fence != fence or row.state not in IN_SANDBOX:
             at = f"the task is at run {row.fence}, {row.state}"
-            raise HTTPException(409, f"run {fence} is not current: {at}")
+            sentence = f"run {fence} is not current: {at}"
+            raise HTTPException(409, sentence, headers={RUN_HEADER: STALE})
         return row
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Tell what is refused for good, for a 5xx is asked again; a credential may be replaced, and is waited for."""
+    try:
+        yield
+    except AuthError:
+        raise
+    except RejectedError as error:
+        raise HTTPException(424, f"{error.service}: {error.code}") from error
 
 
 def _readable(row: TaskRow, repo: str) -> RepoRead:

@@ -7,6 +7,7 @@ RunnerError
 │   └── SandboxAwayError   Docker does not answer, and containers may live on: wait a while, then as the two above
 ├── NotEquippedError       this installation lacks what the run needs: the operator
 ├── WorkspaceError         the repository cannot be fetched or read: the requester or the operator
+├── ForgeRefusedError      the forge does not let it be read: the requester or the operator
 ├── RepoSettingsError      `.errand.yml` is wrong: the repository's people
 ├── AgentProtocolError     the agent does not speak ACP as it should
 ├── StaleRunError          another host or a later attempt has taken over: stop and clean up
@@ -41,6 +42,10 @@ class NotEquippedError(RunnerError):
 
 class WorkspaceError(RunnerError):
     """Git could not bring what was asked for; the text holds no credential."""
+
+
+class ForgeRefusedError(RunnerError):
+    """The forge refused for good what `serve` asked it for; the sentence is the forge's."""
 
 
 class RepoSettingsError(RunnerError):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from runner.errors import (
+    ForgeRefusedError,
     NotEquippedError,
     RepoSettingsError,
     RunnerError,
@@ -25,8 +26,10 @@ _WORDS: Final[Mapping[type[RunnerError], str]] = {
 
 
 def failure(error: RunnerError) -> Finished:
-    """Settings of a repository are its people's fault; all else is ours, and worth another attempt."""
+    """What people have to settle would fail again; all else is ours, and worth another attempt."""
     if isinstance(error, RepoSettingsError | NotEquippedError):
         return Finished(outcome="failed", reason=str(error))
+    if isinstance(error, ForgeRefusedError):
+        return Finished(outcome="failed", reason=f"The forge refuses: {error}")
     said = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), "")
     return Finished(outcome="failed", reason=f"{said}{error}", infrastructure=True)

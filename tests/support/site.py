@@ -17,7 +17,7 @@ from runner import keys
 from runner.lease import Leases
 from runner.mirror import Mirrors
 from runner.protocol import Answered, Asked, EventRecord, Finished, Launch, RunKey
-from runner.serve_client import ServeClient
+from runner.serve_client import RUN_HEADER, STALE, UNKNOWN, ServeClient
 from runner.station import Pace, Station
 from runner.streams import Streams
 from runner.supervisor import LiveRun
@@ -82,9 +82,9 @@ class FakeServe:
             return httpx.Response(503)
         run = "/".join(path.split("/")[:5])
         if run in self.stale:
-            return httpx.Response(409)
+            return httpx.Response(409, headers={RUN_HEADER: STALE})
         if run not in self.launches:
-            return httpx.Response(404)
+            return httpx.Response(404, headers={RUN_HEADER: UNKNOWN})
         return self._answer(run, path.removeprefix(run), request)
 
     def _answer(self, run: str, rest: str, request: httpx.Request) -> httpx.Response:

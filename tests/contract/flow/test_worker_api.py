@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from pydantic import SecretStr
 
 from bot.branches import Branches
@@ -21,10 +22,18 @@ from bot.store import runs
 from bot.web import create_app
 from bot.worker_api import WorkerApi
 from integrations.channel import Picture
-from integrations.errors import RejectedError, UnavailableError
+from integrations.errors import (
+    AuthError,
+    IntegrationError,
+    RateLimitedError,
+    RejectedError,
+    UnavailableError,
+)
 from integrations.forge import GitAccess
 from integrations.testing_forge import FakeForge, FakeReading, FakeRepo
+from runner.errors import ForgeRefusedError, StaleRunError, UnknownRunError
 from runner.protocol import Launch, RunKey
+from runner.serve_client import RUN_HEADER, STALE, UNKNOWN, ServeClient
 from tests.contract.flow.office import Office
 from tests.support.builders import NOW
 from tests.support.discussions import A_PULL
@@ -39,6 +48,7 @@ class Desk:
     office: Office
     forge: FakeForge
     handed_in: HandIns
+    app: FastAPI
     client: httpx.AsyncClient
     run: RunKey
     headers: dict[str, str] = field(default_factory=lambda: {"authorization": f"Bearer {TOKEN}"})
@@ -66,12 +76,14 @@ async def api(office: Office, tmp_path: Path) -> AsyncIterator[Desk]:
     ).routes()
     await office.hear("acme/web fix it agent=script")
     task = await office.put(TaskState.RUNNING, fence=1)
-    transport = httpx.ASGITransport(app=create_app([routes]))
+    app = create_app([routes])
+    transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://serve") as client:
         yield Desk(
             office=office,
             forge=forge,
             handed_in=handed_in,
+            app=app,
             client=client,
             run=RunKey(task=task.id, fence=1),
         )
@@ -101,16 +113,22 @@ async def test_without_the_token_nothing_is_told(
 @pytest.mark.parametrize(("method", "rest"), ROUTES)
 async def test_an_unknown_task_is_not_found(api: Desk, method: str, rest: str) -> None:
     answer = await api.client.request(method, f"/worker/runs/01nobody/1{rest}", headers=api.headers)
-    assert answer.status_code == 404
+    assert (answer.status_code, answer.headers[RUN_HEADER]) == (404, UNKNOWN)
 
 
 @pytest.mark.parametrize(("method", "rest"), ROUTES)
-@pytest.mark.parametrize(("fence", "status"), [(0, 409), (2, 404)])
+@pytest.mark.parametrize(("fence", "status", "said"), [(0, 409, STALE), (2, 404, UNKNOWN)])
 async def test_another_fence_is_refused_and_a_later_one_not_known(
-    api: Desk, method: str, rest: str, fence: int, status: int
+    api: Desk, method: str, rest: str, fence: int, status: int, said: str
 ) -> None:
     answer = await api.client.request(method, api.path(rest, fence=fence), headers=api.headers)
-    assert answer.status_code == status
+    assert (answer.status_code, answer.headers[RUN_HEADER]) == (status, said)
+
+
+async def test_a_path_that_is_not_there_says_nothing_of_a_run(api: Desk) -> None:
+    answer = await api.client.get(api.path("/nothing"), headers=api.headers)
+    assert answer.status_code == 404
+    assert RUN_HEADER not in answer.headers
 
 
 @pytest.mark.parametrize(("method", "rest"), ROUTES)
@@ -224,20 +242,45 @@ async def test_another_repository_is_open_where_the_grant_lists_it(api: Desk) ->
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(UnavailableError("forge", "502"), 503), (RejectedError("forge", "no such repo"), 502)],
+    [
+        (UnavailableError("forge", "502"), 503),
+        (RateLimitedError("forge", 60), 503),
+        (AuthError("forge", "401 Bad credentials"), 502),
+        (RejectedError("forge", "404 Not Found"), 424),
+    ],
 )
-async def test_trouble_with_the_forge_has_its_own_status(
-    api: Desk, error: UnavailableError | RejectedError, status: int
+@pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("POST", "/access")])
+async def test_trouble_with_the_forge_is_asked_again_unless_it_refuses_for_good(
+    api: Desk, method: str, rest: str, error: IntegrationError, status: int
 ) -> None:
     api.forge.fail(error)
-    answer = await api.client.get(api.path(), headers=api.headers)
+    answer = await api.client.request(method, api.path(rest), headers=api.headers)
     assert answer.status_code == status
 
 
-async def test_a_forge_that_is_switched_off_is_no_crash(api: Desk) -> None:
+@pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("POST", "/access")])
+async def test_a_forge_that_is_switched_off_is_named(api: Desk, method: str, rest: str) -> None:
     await api.office.put(TaskState.RUNNING, forge="nowhere")
-    answer = await api.client.get(api.path(), headers=api.headers)
-    assert answer.status_code == 502
+    answer = await api.client.request(method, api.path(rest), headers=api.headers)
+    assert answer.status_code == 424
+    assert answer.json() == {"detail": "nowhere: the forge is not switched on here"}
+
+
+async def test_a_worker_understands_what_is_refused(api: Desk, tmp_path: Path) -> None:
+    app = httpx.ASGITransport(app=api.app)
+    serve = ServeClient(url="http://serve", token=SecretStr(TOKEN), transport=app)
+    with pytest.raises(UnknownRunError):
+        await serve.launch(RunKey(task="01nobody", fence=1))
+    api.forge.fail(RejectedError("github", "404 Not Found"))
+    with pytest.raises(ForgeRefusedError, match=r"^github: 404 Not Found$"):
+        await serve.launch(api.run)
+    (tmp_path / "bundle").write_bytes(bytes(range(256)) * 5000)
+    await serve.put_bundle(api.run, tmp_path / "bundle", head=HEAD, base=BASE)
+    assert api.handed_in.bundle(api.run).read_bytes() == (tmp_path / "bundle").read_bytes()
+    await api.office.put(TaskState.STOPPED)
+    with pytest.raises(StaleRunError, match="not current"):
+        await serve.launch(api.run)
+    await serve.close()
 
 
 async def test_a_command_is_run_by_the_grant_of_the_task(api: Desk) -> None:
