@@ -84,8 +84,9 @@ class Completer:
         except StoreError as error:
             log.warning("completion_store_unreachable", error=repr(error))
             # What its channel has said is lost: it is not asked again at once, and again.
-            tries = self._troubles[row.id].tries if row.id in self._troubles else 0
-            self._troubles[row.id] = _Trouble(tries, self.now() + timedelta(seconds=PAUSES[0]))
+            self._troubles[row.id] = _Trouble(
+                self._tries(row), self.now() + timedelta(seconds=PAUSES[0])
+            )
         except Exception:  # whatever it was: the others' calls go on
             log.exception("completion_broke", inbox=row.id)
         finally:
@@ -125,7 +126,7 @@ class Completer:
     async def _completed(self, row: InboxRow) -> Inbound | None:
         """None if it is to be tried again later."""
         trouble: Exception
-        tries = self._troubles[row.id].tries if row.id in self._troubles else 0
+        tries = self._tries(row)
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 return await self._with_suggestion(await self._asked(row.inbound))
@@ -141,6 +142,9 @@ class Completer:
             return row.inbound.model_copy(update={"partial": False})
         self._troubles[row.id] = _Trouble(tries + 1, self.now() + _pause(tries, trouble))
         return None
+
+    def _tries(self, row: InboxRow) -> int:
+        return self._troubles[row.id].tries if row.id in self._troubles else 0
 
     async def _asked(self, inbound: Inbound) -> Inbound:
         channel = self.channels.get(inbound.conversation.channel)

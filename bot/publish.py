@@ -143,7 +143,7 @@ class Publisher:
                 outcome = await self._outcome(task)
             else:
                 outcome = "refused"
-                await self._give_up(task)
+                await self._fail(task, BROKEN)
         except StoreUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001  whatever it was: one task holds up no other
@@ -178,9 +178,6 @@ class Publisher:
         log.error("publish_broke", task=task.id, tries=breaks, exc_info=error)
         seconds = RETRY_SECONDS if breaks <= BREAKS else PUZZLED_SECONDS
         self._not_before[task.id] = self.now() + timedelta(seconds=seconds)
-
-    async def _give_up(self, task: TaskRow) -> None:
-        await self._fail(task, BROKEN)
 
     def _forget(self, task: TaskRow) -> None:
         self._not_before.pop(task.id, None)

@@ -8,6 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.store import audit
 from bot.store.rows import AuditEntry
 
+OPERATOR = "cli:operator"
+"""The actor of what is done on the command line."""
+
 
 async def record(
     tx: AsyncConnection,

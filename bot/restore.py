@@ -19,7 +19,7 @@ from bot.backup import (
 )
 from bot.errors import SetupError
 from bot.intake import utc_now
-from bot.record import record
+from bot.record import OPERATOR, record
 from bot.restored import note_restored
 from bot.settings import Settings
 from bot.store import outbox, schema
@@ -94,7 +94,7 @@ async def note(store: Store, *, made_at: str = "") -> None:
         await record(
             tx,
             now=utc_now(),
-            actor="cli:operator",
+            actor=OPERATOR,
             action="restore",
             generation=generation,
             made_at=made_at,

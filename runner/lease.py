@@ -83,7 +83,7 @@ class Leases:
             lambda: self._redis.eval(_CLAIM, len(names), *names, *args),
             failed=self._meter.renewal_failed,
         )
-        server = _text(answer[2]) if len(answer) > 2 else ""  # noqa: PLR2004
+        server = _text(answer[2]) if answer[2:] else ""
         return Claim(Standing(_text(answer[0])), known=bool(answer[1]), server=server)
 
     async def mine(self) -> set[RunKey]:

@@ -178,7 +178,7 @@ class LiveRun:
                 raise _GoneError
             if claim.standing is Standing.UNKNOWN:
                 continue
-            if not claim.known or self._server != (before or self._server):
+            if not claim.known or before not in {"", self._server}:
                 raise _ForgottenError
 
     async def _until_gone(self) -> Literal[True]:

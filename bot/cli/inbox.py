@@ -7,14 +7,13 @@ import typer
 from bot.cli.database import with_store
 from bot.cli.output import EXIT_NOT_FOUND, AsJson, complain, print_json, print_table, say
 from bot.intake import utc_now
-from bot.record import record
+from bot.record import OPERATOR, record
 from bot.settings import load_settings
 from bot.store import inbox
 from bot.store.engine import Store
 from bot.store.rows import DeadRow
 
 app = typer.Typer(help="Deliveries that failed.", no_args_is_help=True, add_completion=False)
-CLI_ACTOR = "cli:operator"
 SHORT = 60
 
 
@@ -60,9 +59,7 @@ def retry(
         async with store.begin() as tx:
             if not await inbox.revive(tx, delivery):
                 return False
-            await record(
-                tx, now=utc_now(), actor=CLI_ACTOR, action="inbox_retry", delivery=delivery
-            )
+            await record(tx, now=utc_now(), actor=OPERATOR, action="inbox_retry", delivery=delivery)
             return True
 
     if not with_store(load_settings(), work):

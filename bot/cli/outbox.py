@@ -7,7 +7,7 @@ import typer
 from bot.cli.database import with_store
 from bot.cli.output import EXIT_NOT_FOUND, AsJson, complain, print_json, print_table, say
 from bot.intake import utc_now
-from bot.record import record
+from bot.record import OPERATOR, record
 from bot.settings import load_settings
 from bot.store import outbox
 from bot.store.engine import Store
@@ -15,7 +15,6 @@ from bot.store.rows import OutboxRow
 
 app = typer.Typer(help="Messages on their way.", no_args_is_help=True, add_completion=False)
 SHORT = 8
-CLI_ACTOR = "cli:operator"
 
 
 @app.command("list")
@@ -68,7 +67,7 @@ def retry(
             if row is None or not await outbox.retry(tx, row.id, now=now):
                 return False
             await record(
-                tx, now=now, actor=CLI_ACTOR, action="outbox_retry", task=row.task, message=row.id
+                tx, now=now, actor=OPERATOR, action="outbox_retry", task=row.task, message=row.id
             )
             return True
 

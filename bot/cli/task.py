@@ -26,6 +26,7 @@ from bot.cli.watch import Seen, Watch
 from bot.handin import HandIns
 from bot.intake import utc_now
 from bot.progress import View
+from bot.record import OPERATOR
 from bot.settings import Settings, load_settings
 from bot.states import TERMINAL, TaskState
 from bot.store import audit, events, runs, tasks
@@ -42,7 +43,6 @@ app = typer.Typer(
 TaskId = Annotated[str, typer.Argument(help="The task's id, or enough of its beginning or end.")]
 SHORT = 8
 """So much of the end of an id tells a task from others."""
-CLI_ACTOR = "cli:operator"
 
 
 async def find_task(conn: AsyncConnection, wanted: str) -> TaskRow:
@@ -208,7 +208,7 @@ def stop(task: TaskId) -> None:
     async def work(store: Store) -> bool:
         async with store.begin() as tx:
             row = await find_task(tx, task)
-            return await stop_task(tx, row, by=CLI_ACTOR, command_id=f"cli:{ULID()}", now=utc_now())
+            return await stop_task(tx, row, by=OPERATOR, command_id=f"cli:{ULID()}", now=utc_now())
 
     if not with_store(load_settings(), work):
         complain("it has ended already, or is being published or kept")
@@ -232,7 +232,7 @@ def retry(task: TaskId) -> None:
                 policy_hash=row.policy_hash,
             )
             why = "asked for on the command line"
-            await begin_round(tx, row, same, by=CLI_ACTOR, why=why, now=utc_now(), action="retry")
+            await begin_round(tx, row, same, by=OPERATOR, why=why, now=utc_now(), action="retry")
             return True
 
     if not with_store(load_settings(), work):

@@ -119,12 +119,11 @@ async def dead(conn: AsyncConnection, *, limit: int) -> list[DeadRow]:
 
 async def revive(tx: AsyncConnection, row_id: int) -> bool:
     """Deal with a dead one again; False for any other."""
-    query = select(table.c.inbound).where(table.c.id == row_id, table.c.state == DEAD)
-    if (found := (await tx.execute(query)).first()) is None:
+    mine = (table.c.id == row_id, table.c.state == DEAD)
+    if (found := (await tx.execute(select(table.c.inbound).where(*mine))).first()) is None:
         return False
     partial = isinstance(found.inbound, dict) and found.inbound.get("partial")
     changes = {"state": "raw" if partial else "new", "tries": 0, "error": ""}
-    mine = (table.c.id == row_id, table.c.state == DEAD)
     return (await tx.execute(update(table).where(*mine).values(changes))).rowcount == 1
 
 

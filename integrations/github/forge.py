@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from integrations.errors import (
     AuthError,
+    IntegrationError,
     MalformedPayloadError,
     RateLimitedError,
     RejectedError,
@@ -116,7 +117,7 @@ class GitHubForge:
         except RejectedError as error:
             return [f"GitHub does not accept the token for reading ({error.code}): {_READ_ADVICE}."]
         except (RateLimitedError, UnavailableError, MalformedPayloadError) as error:
-            return [f"{error}: look at {self._config.api_url} from this host, then try again."]
+            return [self._out_of_reach(error)]
         return []
 
     async def _check_main(self) -> list[str]:
@@ -130,7 +131,10 @@ class GitHubForge:
         except MalformedPayloadError:
             return [f"{self._config.api_url} is not GitHub's API: set ERRAND_GITHUB__API_URL."]
         except (RateLimitedError, UnavailableError) as error:
-            return [f"{error}: look at {self._config.api_url} from this host, then try again."]
+            return [self._out_of_reach(error)]
+
+    def _out_of_reach(self, error: IntegrationError) -> str:
+        return f"{error}: look at {self._config.api_url} from this host, then try again."
 
     async def close(self) -> None:
         """Nothing is kept open between calls."""
