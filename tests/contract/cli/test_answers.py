@@ -23,18 +23,24 @@ HOSTILE = "\x1b[31mFix\x1b[0m the \u202elogin test, " + "long " * 40
 
 
 @pytest.fixture
-async def tasked(place: Place) -> AsyncIterator[Place]:
-    """A place with one ended task and one that is queued."""
+async def store(place: Place) -> AsyncIterator[Store]:
+    """The place's database, from outside."""
     place.data.mkdir()
     store = Store(f"sqlite:///{place.data}/errand.db")
     await store.upgrade()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def tasked(place: Place, store: Store) -> Place:
+    """A place with one ended task and one that is queued."""
     async with store.begin() as tx:
         assert await tasks.insert(tx, a_task(1, title=HOSTILE, **ENDED))
         assert await tasks.insert(tx, a_task(2, id="01task000xyz"))
         assert await runs.insert(tx, a_run("01task000001", ended_at=NOW + timedelta(seconds=9)))
         assert await events.insert(tx, an_event("01task000001", 1), now=NOW)
-    yield place
-    await store.close()
+    return place
 
 
 def test_every_command_has_a_help_and_a_line_in_the_list(place: Place) -> None:
@@ -124,15 +130,13 @@ def test_a_policy_is_checked_by_the_setting_where_no_file_is_named(place: Place)
 
 
 @pytest.fixture
-async def talking(tasked: Place) -> AsyncIterator[Place]:
+async def talking(tasked: Place, store: Store) -> Place:
     """As `tasked`, with a message that waits and one that is dead."""
-    store = Store(f"sqlite:///{tasked.data}/errand.db")
     async with store.begin() as tx:
         for n, words in enumerate(("waits", "dead")):
             assert await outbox.put(tx, a_message(str(n), id=words))
         await outbox.dead(tx, "dead", error="fake refused: too_long")
-    yield tasked
-    await store.close()
+    return tasked
 
 
 def test_messages_are_listed_and_a_dead_one_is_tried_again(talking: Place) -> None:
@@ -148,19 +152,15 @@ def test_messages_are_listed_and_a_dead_one_is_tried_again(talking: Place) -> No
 
 
 @pytest.fixture
-async def deaf(place: Place) -> AsyncIterator[Place]:
+async def deaf(place: Place, store: Store) -> Place:
     """An installation with two deliveries that failed for good; one of them can't be read."""
-    place.data.mkdir()
-    store = Store(f"sqlite:///{place.data}/errand.db")
-    await store.upgrade()
     async with store.begin() as tx:
         for n in range(2):
             assert await inbox.insert(tx, an_inbound(n, text=HOSTILE), now=NOW)
             await inbox.fail(tx, n + 1, error="AttributeError('a bug')")
             await inbox.finish(tx, n + 1, state="dead")
         await tx.execute(sql("UPDATE inbox SET inbound = '{}' WHERE id = 2"))
-    yield place
-    await store.close()
+    return place
 
 
 def test_dead_deliveries_are_listed_and_dealt_with_again(deaf: Place) -> None:
@@ -197,8 +197,7 @@ def test_a_task_that_has_ended_is_watched_to_its_end(tasked: Place) -> None:
     assert [json.loads(line)["event"]["text"] for line in lines] == ["said 1"]
 
 
-async def test_a_watched_task_is_told_of_as_it_goes(tasked: Place) -> None:
-    store = Store(f"sqlite:///{tasked.data}/errand.db")
+async def test_a_watched_task_is_told_of_as_it_goes(tasked: Place, store: Store) -> None:
     watching = tasked.start("task", "watch", "000xyz", "--json")
 
     async def heard(text: str) -> None:
@@ -218,7 +217,6 @@ async def test_a_watched_task_is_told_of_as_it_goes(tasked: Place) -> None:
         await tasks.move(tx, "01task000xyz", to=stopped, old=queued, changed_at=NOW)
     assert await asyncio.to_thread(watching.wait, 30) == 1
     assert [json.loads(line)["seq"] for line in tasked.log("task").splitlines()] == [1, 2]
-    await store.close()
 
 
 def test_a_backup_is_restored_elsewhere(tasked: Place) -> None:
@@ -241,9 +239,8 @@ def test_a_database_that_its_own_tools_restored_is_noted_as_such(tasked: Place) 
 
 
 @pytest.fixture
-async def decided(tasked: Place) -> Place:
+async def decided(tasked: Place, store: Store) -> Place:
     """A place whose audit record has two decisions of the gateway for one task, and one for another."""
-    store = Store(f"sqlite:///{tasked.data}/errand.db")
     async with store.begin() as tx:
         for n, (task, verdict) in enumerate(
             [("01task000001", "allow"), ("01task000001", "deny"), ("01task000xyz", "allow")]
@@ -261,7 +258,6 @@ async def decided(tasked: Place) -> Place:
                 ),
             )
         await audit.append(tx, AuditEntry(at=NOW, actor="dispatch", action="start"))
-    await store.close()
     return tasked
 
 
@@ -331,9 +327,8 @@ def test_an_explanation_for_programs_is_one_document(place: Place) -> None:
     assert place.json(*words)["verdict"] == "allow"
 
 
-async def test_what_people_opened_is_listed_and_can_be_closed(tasked: Place) -> None:
+async def test_what_people_opened_is_listed_and_can_be_closed(tasked: Place, store: Store) -> None:
     assert "nothing was opened" in tasked.errand("egress", "opened").stdout
-    store = Store(f"sqlite:///{tasked.data}/errand.db")
     row = ApprovalRow(
         id="0f1e2d3c-1111", repo="acme/web", task="", host="registry.example.com",
         ports=("https:443",), methods=("GET", "HEAD"), verdict="allow", by="slack:U0LEE",
@@ -341,7 +336,6 @@ async def test_what_people_opened_is_listed_and_can_be_closed(tasked: Place) -> 
     )  # fmt: skip
     async with store.begin() as tx:
         assert await approvals.insert(tx, row)
-    await store.close()
     [shown] = json.loads(tasked.errand("egress", "opened", "--json").stdout)
     assert (shown["host"], shown["methods"]) == ("registry.example.com", ["GET", "HEAD"])
     assert tasked.errand("egress", "close", "ffff").returncode == 3

@@ -8,7 +8,7 @@ from typing import Any
 from typing_extensions import override
 
 from bot.handin import HandIn, HandIns
-from bot.publish import Publisher
+from bot.publish import RETRY_SECONDS, Publisher
 from bot.states import TaskState
 from bot.store import events, runs
 from integrations.errors import IntegrationError
@@ -48,6 +48,15 @@ async def publish_due(publisher: Publisher) -> None:
     while taken := await publisher.take():
         for task in taken:
             await publisher.attempt(task)
+
+
+async def step_by_step(
+    press: "Press", publisher: Publisher, times: int, *, apart: float = RETRY_SECONDS
+) -> None:
+    """So many rounds, with so many seconds after each."""
+    for _ in range(times):
+        await publish_due(publisher)
+        press.office.clock.forward(apart)
 
 
 async def pieces(content: bytes) -> AsyncIterator[bytes]:

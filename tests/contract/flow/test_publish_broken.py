@@ -9,7 +9,7 @@ import pytest
 from typing_extensions import override
 
 from bot.patience import PUZZLED_SECONDS
-from bot.publish import AT_ONCE, BREAKS, RETRY_SECONDS, Publisher
+from bot.publish import AT_ONCE, BREAKS, RETRY_SECONDS
 from bot.states import TaskState
 from bot.store import tasks
 from bot.store.errors import StoreUnavailableError
@@ -18,7 +18,7 @@ from integrations.forge import GitAccess
 from integrations.testing_forge import FakeForge, FakeRepo
 from runner.protocol import RunKey
 from tests.contract.flow.office import Office
-from tests.contract.flow.press import FIX, REPO, Press, publish_due
+from tests.contract.flow.press import FIX, REPO, Press, publish_due, step_by_step
 from tests.support.builders import a_conversation
 from tests.support.installation import until
 from tests.support.store import a_task
@@ -82,12 +82,6 @@ async def state_of(press: Press, task_id: str) -> TaskState:
         task = await tasks.get(conn, task_id)
     assert task is not None
     return task.state
-
-
-async def step_by_step(press: Press, publisher: Publisher, times: int) -> None:
-    for _ in range(times):
-        await publish_due(publisher)
-        press.office.clock.forward(RETRY_SECONDS)
 
 
 async def test_a_bug_that_one_task_meets_holds_up_no_other(press: Press) -> None:

@@ -15,7 +15,7 @@ from integrations.errors import UnavailableError
 from integrations.forge import GitAccess
 from integrations.testing_forge import FakeForge, FakeRepo
 from tests.contract.flow.office import Office
-from tests.contract.flow.press import REPO, FickleForge, Press, publish_due
+from tests.contract.flow.press import REPO, FickleForge, Press, publish_due, step_by_step
 from tests.support.git_server import GitServer, git_server
 
 LONGEST = ASK_AGAIN_SECONDS[1]
@@ -49,9 +49,7 @@ async def test_work_waits_for_a_new_credential_and_is_published_then(
     await press.office.put(waiting)
     head = press.handed_in.hand_in(run).head
     publisher = press.new_publisher()
-    for _ in range(3):
-        await publish_due(publisher)
-        press.office.clock.forward(GIVE_UP_SECONDS)
+    await step_by_step(press, publisher, 3, apart=GIVE_UP_SECONDS)
     task = await press.office.task()
     assert (task.state, press.handed_in.bundle(run).is_file()) == (waiting, True)
     assert await press.office.finals() == []
@@ -70,9 +68,7 @@ async def test_that_a_credential_is_refused_is_told_once_and_to_the_operator(
     await press.work()
     await press.office.put(waiting)
     publisher = press.new_publisher()
-    for _ in range(3):
-        await publish_due(publisher)
-        press.office.clock.forward(LONGEST)
+    await step_by_step(press, publisher, 3, apart=LONGEST)
     [notice] = await press.office.notices()
     assert "not accept" in notice
     assert "operator" in notice
@@ -91,9 +87,7 @@ async def test_a_refused_credential_is_tried_less_and_less_often(
 ) -> None:
     await press.work()
     publisher = press.new_publisher()
-    for _ in range(600):
-        await publish_due(publisher)
-        press.office.clock.forward(1)
+    await step_by_step(press, publisher, 600, apart=1)
     assert 10 <= len(forge.calls) <= 20
 
 
@@ -155,9 +149,7 @@ async def test_work_waits_for_a_new_credential_where_git_alone_is_refused(
     head = press.handed_in.hand_in(await press.work()).head
     await press.office.put(waiting)
     publisher = press.new_publisher()
-    for _ in range(3):
-        await publish_due(publisher)
-        press.office.clock.forward(GIVE_UP_SECONDS)
+    await step_by_step(press, publisher, 3, apart=GIVE_UP_SECONDS)
     [notice] = await press.office.notices()
     assert "not accept Errand's credential (could not read Username for 'http://" in notice
     assert list(await stopped_destinations(press.office.store)) == ["local"]
