@@ -33,6 +33,7 @@ from integrations.errors import (
 from integrations.testing import FakeChannel
 from tests.contract.flow.office import HERE, Office, send_due
 from tests.support.builders import a_conversation
+from tests.support.loops import running
 from tests.support.site import until
 from tests.support.store import a_message
 
@@ -98,12 +99,10 @@ async def test_a_message_that_breaks_cancels_no_other(office: Office) -> None:
     office.channel = channel = BrokenChannel()
     await tell(office, "fine")
     await tell(office, "strange", to=THERE)
-    async with asyncio.TaskGroup() as group:
-        sending = group.create_task(office.outbox.run())
+    async with running(office.outbox.run()):
         await until(lambda: {"waits", "broke"} <= set(channel.calls))
         channel.going_on.set()
         await until(lambda: channel.replies() == [Notice(text="fine")])
-        sending.cancel()
     assert channel.calls.count("waits") == 1
 
 
@@ -301,14 +300,12 @@ async def test_a_workspace_that_hangs_holds_up_no_other(office: Office) -> None:
     channel.hangs = HERE.team
     for n in range(3 * PARALLEL):
         await tell(office, f"lost {n}", to=a_conversation(thread=f"{n}.0"))
-    async with asyncio.TaskGroup() as group:
-        sender = group.create_task(office.outbox.run())
+    async with running(office.outbox.run()):
         await until(lambda: channel.calls.count("hang") >= PARALLEL)
         for words in ("one", "two", "three"):
             await tell(office, words, to=ABROAD)
             office.spoken.set()
         await channel.until(lambda: len(channel.posted) == 3)
-        sender.cancel()
     assert channel.calls.count("hang") < 2 * PARALLEL
 
 
@@ -316,10 +313,8 @@ async def test_calls_that_an_earlier_run_never_began_hold_up_nobody(office: Offi
     outbox = office.outbox
     outbox._under_way[destination_of(HERE)] = PARALLEL
     await tell(office, "hello")
-    async with asyncio.TaskGroup() as group:
-        sender = group.create_task(outbox.run())
+    async with running(outbox.run()):
         await office.channel.until(lambda: len(office.channel.posted) == 1)
-        sender.cancel()
 
 
 async def test_the_last_word_does_not_wait_for_edits_of_the_card(office: Office) -> None:
@@ -476,12 +471,10 @@ async def test_a_database_that_refuses_while_sending_does_not_end_the_sender(
     channel.office = office
     await tell(office, "hello")
     with capture_logs() as logs:
-        async with asyncio.TaskGroup() as group:
-            sender = group.create_task(office.outbox.run())
+        async with running(office.outbox.run()):
             await until(lambda: "outbox_store_unreachable" in {line["event"] for line in logs})
             async with office.store.begin() as tx:
                 await tx.execute(text("DROP TRIGGER refuse"))
             office.clock.forward(LEASE_SECONDS + 1)
             await channel.until(lambda: "edit" in channel.calls)
-            sender.cancel()
     assert channel.replies() == [Notice(text="hello")]

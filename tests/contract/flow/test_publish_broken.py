@@ -21,6 +21,7 @@ from tests.contract.flow.office import Office
 from tests.contract.flow.press import FIX, REPO, Press, publish_due, step_by_step
 from tests.support.builders import a_conversation
 from tests.support.installation import until
+from tests.support.loops import running
 from tests.support.store import a_task
 
 
@@ -193,10 +194,8 @@ async def test_a_publication_that_takes_long_holds_up_no_other(press: Press) -> 
     async def is_published() -> bool:
         return await state_of(press, run.task) is TaskState.SUCCEEDED
 
-    async with asyncio.TaskGroup() as group:
-        publishing = group.create_task(press.new_publisher().run())
+    async with running(press.new_publisher().run()):
         await until(is_published, seconds=30, what="the other one is published")
-        publishing.cancel()
     assert forge.calls == ["default_branch"]
     assert await state_of(press, hanging) is TaskState.PUBLISHING
 
@@ -231,10 +230,8 @@ async def test_what_was_taken_on_a_duty_that_was_lost_is_published_on_the_next(
     async def is_published() -> bool:
         return await state_of(press, run.task) is TaskState.SUCCEEDED
 
-    async with asyncio.TaskGroup() as group:
-        publishing = group.create_task(publisher.run())
+    async with running(publisher.run()):
         await until(is_published, seconds=30, what="it is published")
-        publishing.cancel()
 
 
 @pytest.mark.parametrize("state", [TaskState.PUBLISHING, TaskState.KEEPING])

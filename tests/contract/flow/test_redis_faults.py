@@ -21,6 +21,7 @@ from runner.protocol import RunKey
 from tests.contract.flow.office import Office
 from tests.contract.flow.yard import ScriptedHost, Yard, done
 from tests.support.loading import loading_redis
+from tests.support.loops import running
 from tests.support.relay import wire
 from tests.support.site import until
 from tests.support.valkey import ValkeyServer
@@ -254,11 +255,9 @@ async def test_a_fault_of_the_queue_s_own_ends_no_worker() -> None:
 
     launches = Launches(redis_url="nonsense://", host="h", pool="default", begin=begin)
     with capture_logs() as logs:
-        async with asyncio.TaskGroup() as group:
-            taking = group.create_task(launches.run())
+        async with running(launches.run()) as taking:
             await until(lambda: "queue_broke" in {line["event"] for line in logs})
             assert not taking.done()
-            taking.cancel()
 
 
 async def test_a_job_of_a_name_unknown_here_holds_up_nothing_and_is_not_lost(
@@ -286,13 +285,11 @@ async def test_a_job_of_a_name_unknown_here_holds_up_nothing_and_is_not_lost(
         begun.append(run)
 
     launches = Launches(redis_url=valkey.url, host="old", pool="default", begin=begin)
-    async with asyncio.TaskGroup() as group:
-        taking = group.create_task(launches.run())
+    async with running(launches.run()):
         await until(lambda: begun == [known], "the other one begins")
         async with asyncio.timeout(10):
             while await yard.redis.zcard(queue):  # noqa: ASYNC110 - Redis sets no event
                 await asyncio.sleep(0.01)
-        taking.cancel()
 
     await yard.wait_out_the_grace()
     assert await yard.again() == RunKey(task=run.task, fence=run.fence + 1)

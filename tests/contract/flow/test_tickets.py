@@ -21,6 +21,7 @@ from policies.model import Policy
 from tests.contract.flow.office import HERE, Office, complete_due
 from tests.support import installation
 from tests.support.builders import POLICY, a_conversation
+from tests.support.loops import running
 from tests.support.site import until
 
 AWAY = UnavailableError("fake", "timeout")
@@ -170,8 +171,7 @@ async def test_what_breaks_cancels_no_call_and_goes_on_without(office: Office) -
     office.channel = channel = BrokenChannel()
     await office.intake.receive(partial(office, 1))
     await office.intake.receive(partial(office, 0))
-    async with asyncio.TaskGroup() as group:
-        completing = group.create_task(office.completer.run())
+    async with running(office.completer.run()):
 
         async def called(times: int) -> None:
             await until(lambda: len(channel.calls) == times)
@@ -185,7 +185,6 @@ async def test_what_breaks_cancels_no_call_and_goes_on_without(office: Office) -
             return sorted(await office.inbox_states()) == ["new", "raw"]
 
         await installation.until(is_whole, seconds=30, what="it goes on as far as it goes")
-        completing.cancel()
 
 
 async def test_what_breaks_while_others_are_looked_for_is_paused_too(office: Office) -> None:
@@ -210,21 +209,17 @@ async def test_what_was_taken_on_a_duty_that_was_lost_is_completed_on_the_next(
     async def is_whole() -> bool:
         return await office.inbox_states() == ["new"]
 
-    async with asyncio.TaskGroup() as group:
-        completing = group.create_task(completer.run())
+    async with running(completer.run()):
         await installation.until(is_whole, seconds=30, what="it is completed")
-        completing.cancel()
 
 
 async def test_what_cannot_be_stored_is_not_asked_for_again_at_once(office: Office) -> None:
     office.channel = channel = FakeChannel()
     await office.intake.receive(partial(office, 0))
     completer = office.completer
-    async with office.refusing("inbox", "UPDATE"), asyncio.TaskGroup() as group:
-        with capture_logs() as logs:
-            completing = group.create_task(completer.run())
+    with capture_logs() as logs:
+        async with office.refusing("inbox", "UPDATE"), running(completer.run()):
             await until(lambda: "completion_store_unreachable" in [line["event"] for line in logs])
-        completing.cancel()
     assert await completer.take() == []
     office.clock.forward(PAUSES[0])
     assert len(await completer.take()) == 1
@@ -245,12 +240,10 @@ async def test_a_channel_that_hangs_holds_up_no_other(office: Office) -> None:
     office.channel = channel = HangingChannel()
     for n in range(3 * BATCH):
         await office.intake.receive(partial(office, n))
-    async with asyncio.TaskGroup() as group:
-        completing = group.create_task(office.completer.run())
+    async with running(office.completer.run()):
         await until(lambda: len(channel.calls) >= BATCH)
         await office.intake.receive(partial(office, 99, channel="other"))
         await until(lambda: office.elsewhere.calls == ["complete"])
-        completing.cancel()
     assert len(channel.calls) < 2 * BATCH
 
 

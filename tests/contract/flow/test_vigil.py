@@ -19,6 +19,7 @@ from integrations.channel import Card, Conversation
 from integrations.testing import FakeChannel
 from tests.contract.flow.office import Office
 from tests.support.builders import a_conversation
+from tests.support.loops import running
 from tests.support.site import until
 from tests.support.store import a_run, a_task
 
@@ -184,8 +185,6 @@ async def test_a_duty_that_breaks_keeps_back_no_other_duty(office: Office) -> No
     await a_row(office, 2)
     async with office.store.begin() as tx:
         await tx.execute(text("UPDATE task SET round = 'x' WHERE id = :id"), {"id": unreadable.id})
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(office.vigil.run())
+    async with running(office.vigil.run()):
         await until(office.spoken._event.is_set)
-        watching.cancel()
     assert await shown(office) == {"2.0"}
